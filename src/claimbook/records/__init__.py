@@ -1,0 +1,35 @@
+"""What each file means: Paper, Hypothesis, Seal, Run, ItemScores, Verdict. Knows nothing of where files lie.
+
+Texts and bytes come in, checked records go out; every complaint names file and line or field.
+"""
+
+from claimbook.records.experiment import Decision, Hypothesis, Questions, Seal, SealEntry
+from claimbook.records.paper import Claim, Paper, PaperMeta, PaperNote, Scale
+from claimbook.records.run import Failure, Finish, ItemScores, Process, Run, Step, read_steps
+from claimbook.records.schema import decode_json, encode_json
+from claimbook.records.verdict import ControlCheck, SeedDifference, Verdict
+
+__all__ = [
+    "Claim",
+    "ControlCheck",
+    "Decision",
+    "Failure",
+    "Finish",
+    "Hypothesis",
+    "ItemScores",
+    "Paper",
+    "PaperMeta",
+    "PaperNote",
+    "Process",
+    "Questions",
+    "Run",
+    "Scale",
+    "Seal",
+    "SealEntry",
+    "SeedDifference",
+    "Step",
+    "Verdict",
+    "decode_json",
+    "encode_json",
+    "read_steps",
+]

@@ -1,0 +1,195 @@
+"""An experiment's intent: the hypothesis, the seal that fixes it, the decision that followed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from typing import Literal
+
+from claimbook.records.schema import (
+    MachineRecord,
+    Record,
+    convert,
+    decode_toml,
+    encode_json,
+    split_front_matter,
+)
+
+Value = bool | int | float | str | list[bool | int | float | str]
+Arm = dict[str, Value]
+_NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+
+
+class Questions(Record, frozen=True):
+    """How research is done in a product company, a sentence each; none may be empty when sealed."""
+
+    problem: str = ""
+    """What is the problem?"""
+    difficulty: str = ""
+    """What is hard about it?"""
+    tried: str = ""
+    """How was it tried before?"""
+    similar: str = ""
+    """How were similar problems solved?"""
+    method: str = ""
+    """Which method, and why this one?"""
+    verification: str = ""
+    """On which benchmark or ground truth is it verified?"""
+    service: str = ""
+    """What would it change in our service?"""
+
+    def empty(self) -> list[str]:
+        """The questions without an answer."""
+        return [name for name, answer in encode_json(self).items() if not answer.strip(" \t\n.…")]
+
+
+class Hypothesis(Record, frozen=True):
+    """hypothesis.toml: our falsifiable form of a paper's claim."""
+
+    title: str
+    paper: str
+    """Slug of a paper in the library."""
+    claim: str
+    """Id of one of its claims."""
+    notebook: str
+    """Slug of the technique's notebook."""
+    metric: str
+    margin: float
+    """The smallest difference worth having, in the metric's unit."""
+    seeds: list[int]
+    arms: dict[str, Arm]
+    """`baseline` and `treatment`: what each sets beyond `parameters`."""
+    direction: Literal["higher", "lower"] = "higher"
+    """Which way of the metric is better."""
+    kind: Literal["superiority", "non-inferiority", "equivalence"] = "superiority"
+    alpha: float = 0.05
+    scope: Literal["method", "checkpoints"] = "method"
+    questions: Questions = Questions()
+    parameters: Arm = {}
+    """Notebook parameters that are the same in every arm."""
+    controls: dict[str, Arm] = {}
+    """Arms that must score chance: what each sets beyond the treatment's parameters."""
+
+    def __post_init__(self) -> None:
+        # msgspec turns ValueErrors of this method into validation errors with the record's path
+        if set(self.arms) != {"baseline", "treatment"}:
+            raise ValueError(f"arms are {', '.join(self.arms) or 'missing'}; write baseline and treatment")
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError("seeds repeat, are missing or below 0; list different whole numbers from 0 on")
+        if not 0 < self.alpha < 0.5:
+            raise ValueError(f"alpha is {self.alpha}; write a number between 0 and 0.5")
+        if not (math.isfinite(self.margin) and self.margin > 0):
+            raise ValueError(f"margin is {self.margin}; write the smallest difference worth having, above 0")
+        if self.arms["baseline"] == self.arms["treatment"]:
+            raise ValueError("arms.baseline and arms.treatment are the same; let them differ in a parameter")
+        for name in self.controls:
+            if name in self.arms or not _NAME.fullmatch(name):
+                raise ValueError(f"controls.{name} is no name for a control; use lower-case words of its own")
+        if "seed" in {key for table in self.tables() for key in table}:
+            raise ValueError("seed is no parameter here; list the seeds in `seeds`")
+
+    def tables(self) -> list[Arm]:
+        """All tables of notebook parameters: common ones, arms and controls."""
+        return [self.parameters, *self.arms.values(), *self.controls.values()]
+
+    def arm_names(self) -> list[str]:
+        """Arms first, then controls."""
+        return [*self.arms, *self.controls]
+
+    def parameters_of(self, arm: str, seed: int) -> Arm:
+        """What the notebook is given for one arm or control and seed.
+
+        A control changes one thing about the treatment, so it starts from the treatment's parameters.
+        """
+        own = self.arms[arm] if arm in self.arms else {**self.arms["treatment"], **self.controls[arm]}
+        return {**self.parameters, **own, "seed": seed}
+
+
+def read_hypothesis(text: str, where: str) -> Hypothesis:
+    """A hypothesis from its TOML. Raises RecordError with file and line."""
+    return decode_toml(text, Hypothesis, where)
+
+
+class SealEntry(MachineRecord, frozen=True):
+    """What was fixed at a moment. Every run that it covers was made in exactly this state."""
+
+    hash: str
+    """sha256 of all the other fields but `sealed_at`, `git` and `reason`, as canonical JSON."""
+    sealed_at: str
+    """ISO time in UTC."""
+    hypothesis: Hypothesis
+    notebook: str
+    """sha256 of the notebook's code cells."""
+    code: dict[str, str]
+    """sha256 of each source file that the notebook's numbers depend on."""
+    data: str
+    """Fingerprint of the product set."""
+    data_description: str
+    """Its name and size, to be read."""
+    git: str | None = None
+    """Commit at the time of sealing, with "+dirty" when the tree had changes."""
+    reason: str | None = None
+    """Why the seal was amended; None for the first."""
+
+    @staticmethod
+    def digest(hypothesis: Hypothesis, notebook: str, code: dict[str, str], data: str) -> str:
+        """The hash of a sealed state."""
+        state = {
+            "hypothesis": encode_json(hypothesis),
+            "notebook": notebook,
+            "code": code,
+            "data": data,
+        }
+        text = json.dumps(state, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def intact(self) -> bool:
+        """Whether the hash still fits the fields: False when somebody edited the seal."""
+        return self.hash == self.digest(self.hypothesis, self.notebook, self.code, self.data)
+
+    def differences(
+        self, hypothesis: Hypothesis, notebook: str, code: dict[str, str], data: str
+    ) -> list[str]:
+        """Which parts of a state are not the sealed ones, a phrase each; empty when all are."""
+        found = []
+        if encode_json(hypothesis) != encode_json(self.hypothesis):
+            old, new = encode_json(self.hypothesis), encode_json(hypothesis)
+            fields = ", ".join(key for key in new if new[key] != old[key])
+            found.append(f"hypothesis ({fields})")
+        if notebook != self.notebook:
+            found.append("notebook code")
+        changed = sorted(
+            path for path in code.keys() | self.code.keys() if code.get(path) != self.code.get(path)
+        )
+        if changed:
+            found.append(f"technique code ({', '.join(changed)})")
+        if data != self.data:
+            found.append("product set")
+        return found
+
+
+class Seal(MachineRecord, frozen=True):
+    """seal.json: the seals of an experiment, oldest first. The last one counts."""
+
+    entries: list[SealEntry]
+    schema: int = 1
+
+    @property
+    def current(self) -> SealEntry:
+        """The seal in force."""
+        return self.entries[-1]
+
+
+class Decision(Record, frozen=True):
+    """Front matter of an experiment's README.md: what was decided once the verdict was known."""
+
+    decision: Literal["adopt", "revise", "drop"] | None = None
+    tags: list[str] = []
+
+
+def read_decision(text: str, where: str) -> tuple[Decision, str]:
+    """Decision and Markdown body of an experiment's README. Raises RecordError with file and line."""
+    fields, body, _ = split_front_matter(text, where)
+    return convert(fields, Decision, where, text), body

@@ -1,0 +1,216 @@
+"""A run: who made it, in which state, how it ended, and the score of every test item."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from claimbook.errors import RecordError
+from claimbook.records.experiment import Value
+from claimbook.records.paper import Scale
+from claimbook.records.schema import MachineRecord, convert
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Status = Literal["running", "finished", "failed", "timed-out", "cancelled", "lost"]
+
+
+class Process(MachineRecord, frozen=True):
+    """Which process supervises a run: enough to tell later whether it is still the same one."""
+
+    pid: int
+    created: float
+    """When the process began, seconds since the epoch, from the operating system."""
+    host: str
+    """A hash of the machine's name: a process id means nothing on another machine."""
+
+
+class Failure(MachineRecord, frozen=True):
+    """Why a run did not finish."""
+
+    error: str
+    """Name of the exception, or what the supervisor saw."""
+    message: str
+    cell: int | None = None
+    """Index of the failing cell, from 0, where one failed."""
+
+
+class Run(MachineRecord, frozen=True):
+    """run.json: the supervisor's record of one execution of a notebook."""
+
+    id: str
+    experiment: str
+    arm: str
+    seed: int
+    kind: Literal["confirmatory", "exploratory"]
+    why_exploratory: list[str]
+    """What was not as sealed; empty for a confirmatory run."""
+    seal: str | None
+    """Hash of the seal that covers the run."""
+    notebook: str
+    """Slug of the notebook, or "unknown" for a run by hand whose notebook cannot be told."""
+    parameters: dict[str, Value]
+    """The effective parameters, defaults included."""
+    fingerprints: dict[str, str | dict[str, str]]
+    """`notebook` and `data`: a sha256 each; `code`: a sha256 per source file."""
+    environment: dict[str, str]
+    """Python, the versions of the distributions that matter, processor, GPU, driver, threads."""
+    git: dict[str, str | None]
+    """`commit` and `diff` (sha256 of the uncommitted changes, None when there are none)."""
+    status: Status
+    started: str
+    """ISO time in UTC."""
+    process: Process
+    ended: str | None = None
+    seconds: float | None = None
+    """Wall clock, kernel start included."""
+    peak_memory: int | None = None
+    """Largest resident memory of the kernel seen by the supervisor, bytes."""
+    metrics: dict[str, float] = {}
+    chance: dict[str, float] = {}
+    scale: Scale | None = None
+    items_sha256: str | None = None
+    """Of items.parquet, so that a later change shows."""
+    failure: Failure | None = None
+    schema: int = 1
+
+
+class Step(MachineRecord, frozen=True):
+    """One line of metrics.jsonl while a run goes on."""
+
+    step: int
+    values: dict[str, float]
+    at: float
+    """Seconds since the run began."""
+
+
+class Finish(MachineRecord, frozen=True):
+    """The last line of metrics.jsonl: the notebook said that it is done."""
+
+    metrics: dict[str, float]
+    chance: dict[str, float]
+    items_sha256: str | None
+    scale: Scale | None = None
+    finished: Literal[True] = True
+
+
+def read_steps(text: str, where: str) -> tuple[list[Step], Finish | None]:
+    """Steps and the finishing line, if there is one, of metrics.jsonl.
+
+    A torn last line, left by a process that died while writing, is read past; any other broken line
+    raises RecordError with its number.
+    """
+    steps: list[Step] = []
+    lines = text.splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            raw = json.loads(line)
+        except ValueError as error:
+            if number == len(lines) and not text.endswith("\n"):
+                break
+            raise RecordError(
+                f"no JSON: {error}",
+                fix="restore the file; it is written by the machine only",
+                where=f"{where}:{number}",
+            ) from error
+        if isinstance(raw, dict) and raw.get("finished") is True:
+            return steps, convert(raw, Finish, f"{where}:{number}")
+        steps.append(convert(raw, Step, f"{where}:{number}"))
+    return steps, None
+
+
+@dataclass(frozen=True, eq=False)
+class ItemScores:
+    """The score of every test item in a run."""
+
+    item: tuple[str, ...]
+    """Unique ids of the test items, such as pictures."""
+    cluster: tuple[str, ...]
+    """What makes items dependent: the product or the query of each."""
+    scores: dict[str, NDArray[np.float64]]
+    """One array of len(item) finite numbers per metric."""
+
+    @classmethod
+    def of(cls, columns: Mapping[str, Sequence[Any]], where: str = "items") -> ItemScores:
+        """Item scores from equal-length columns `item`, `cluster` and one per metric.
+
+        Raises RecordError when a column is missing, of another length, not finite, or an item comes twice.
+        """
+        import numpy as np
+
+        for name in ("item", "cluster"):
+            if name not in columns:
+                raise RecordError(
+                    f"there is no column {name!r}",
+                    fix="give items={'item': ids, 'cluster': product_ids, '<metric>': scores}",
+                    where=where,
+                )
+        lengths = {name: len(column) for name, column in columns.items()}
+        if len(set(lengths.values())) > 1 or lengths["item"] == 0:
+            raise RecordError(
+                f"the columns have lengths {lengths}", fix="give every column one value per item", where=where
+            )
+        item = tuple(str(value) for value in columns["item"])
+        if len(set(item)) < len(item):
+            twice = next(value for value in item if item.count(value) > 1)
+            raise RecordError(
+                f"item {twice!r} comes twice", fix="give every item an id of its own", where=where
+            )
+        scores = {}
+        for name in columns.keys() - {"item", "cluster"}:
+            column = np.asarray(columns[name], dtype=np.float64)
+            if column.ndim != 1:
+                raise RecordError(
+                    f"{name} has shape {column.shape}", fix="give one number per item", where=where
+                )
+            if not np.isfinite(column).all():
+                bad = item[int(np.flatnonzero(~np.isfinite(column))[0])]
+                raise RecordError(
+                    f"{name} of item {bad!r} is not a finite number",
+                    fix="find out why the score is missing; an item without a score cannot be judged",
+                    where=where,
+                )
+            scores[name] = column
+        return cls(item, tuple(str(v) for v in columns["cluster"]), dict(sorted(scores.items())))
+
+    def mean(self, metric: str) -> float:
+        """The mean over items. Raises RecordError when the metric has no scores."""
+        if metric not in self.scores:
+            known = ", ".join(self.scores) or "none"
+            raise RecordError(
+                f"there are no item scores of {metric!r}",
+                fix=f"give run.finish(items=…) a column {metric!r}; there are: {known}",
+            )
+        return math.fsum(self.scores[metric]) / len(self.item)
+
+    def to_parquet(self) -> bytes:
+        """Parquet with the columns item, cluster and one per metric."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.table({"item": list(self.item), "cluster": list(self.cluster), **self.scores})
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="zstd")
+        return sink.getvalue()
+
+    @classmethod
+    def from_parquet(cls, data: bytes, where: str) -> ItemScores:
+        """Read what `to_parquet` wrote. Raises RecordError when it is no Parquet or not item scores."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            table = pq.read_table(io.BytesIO(data))
+        except pa.ArrowInvalid as error:
+            raise RecordError(
+                f"no readable Parquet: {error}",
+                fix="restore the file, or run this arm and seed again",
+                where=where,
+            ) from error
+        return cls.of({name: table[name].to_pylist() for name in table.column_names}, where)

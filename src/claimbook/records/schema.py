@@ -1,0 +1,116 @@
+"""Text to records and back: strict decoding with msgspec, complaints that name file, line and field."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from typing import Any, TypeVar
+
+import msgspec
+import yaml
+
+from claimbook.errors import RecordError
+
+R = TypeVar("R")
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of records that a person writes: an unknown field is an error, most likely a typing slip."""
+
+
+class MachineRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """Base of records that the machine writes: fields of a later version are read past."""
+
+
+def decode_toml(text: str, kind: type[R], where: str) -> R:
+    """Read a person's TOML as a record. Raises RecordError with file and line."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecordError(str(error), fix="mend the TOML", where=where) from error
+    return convert(raw, kind, where, text)
+
+
+def decode_json(data: bytes | str, kind: type[R], where: str) -> R:
+    """Read a machine's JSON as a record. Raises RecordError with file and field."""
+    try:
+        raw = json.loads(data)
+    except ValueError as error:
+        raise RecordError(
+            f"no valid JSON: {error}",
+            fix="restore the file (git checkout), it is written by the machine only",
+            where=where,
+        ) from error
+    return convert(raw, kind, where)
+
+
+def encode_json(record: Any) -> dict[str, Any]:
+    """A record as plain JSON values, fields in the order of their definition."""
+    value = msgspec.to_builtins(record)
+    assert isinstance(value, dict)
+    return value
+
+
+def split_front_matter(text: str, where: str) -> tuple[dict[str, Any], str, int]:
+    """Front matter, body, and the line where the body begins, of a Markdown file.
+
+    Raises RecordError when the YAML between the two `---` lines is missing or broken.
+    """
+    match = re.match(r"---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", text, re.DOTALL | re.MULTILINE)
+    if match is None:
+        raise RecordError(
+            "the front matter is missing",
+            fix="begin the file with a line `---`, YAML fields, and a line `---`",
+            where=f"{where}:1",
+        )
+    try:
+        fields = yaml.safe_load(match[1])
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = 2 + mark.line if mark else 1
+        problem = getattr(error, "problem", None) or str(error)
+        raise RecordError(
+            f"the front matter is no YAML: {problem}", fix="mend the YAML", where=f"{where}:{line}"
+        ) from error
+    if not isinstance(fields, dict):
+        raise RecordError(
+            "the front matter has no fields", fix="write `name: value` lines", where=f"{where}:1"
+        )
+    return fields, text[match.end() :], match[0].count("\n") + 1
+
+
+def convert(raw: Any, kind: type[R], where: str, text: str | None = None) -> R:
+    """Plain values as a record. Raises RecordError with the field, and its line when `text` shows one."""
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        problem, fix, field = _explain(str(error), kind)
+        line = _line_of(text, field) if text and field else None
+        raise RecordError(problem, fix=fix, where=f"{where}:{line}" if line else where) from error
+
+
+def _explain(message: str, kind: type) -> tuple[str, str, str]:
+    """Problem, next step and field of a msgspec complaint or of a record's own ("problem; next step")."""
+    problem, _, path = message.partition(" - at ")
+    field = re.sub(r"^`\$\.?|`$", "", path)
+    named = re.search(r"field `([^`]+)`", problem)
+    if "unknown field" in problem and named:
+        known = ", ".join(getattr(kind, "__struct_fields__", ())) if not field else "see the documentation"
+        return f"there is no field {named[1]!r}", f"remove it or mend its name; known: {known}", named[1]
+    if "missing required field" in problem and named:
+        return f"the field {named[1]!r} is missing", "add it", field
+    if problem.startswith(("Expected", "Invalid", "Object")):
+        return f"{field}: {problem}" if field else problem, "write what is expected", field
+    problem, _, fix = problem.partition("; ")
+    return problem, fix or "mend the field", field or problem.split()[0]
+
+
+def _line_of(text: str, field: str) -> int | None:
+    """The first line that sets the innermost named part of a field path such as `arms.baseline`."""
+    for part in reversed([p for p in re.split(r"[.\[\]]+", field) if p and p != "..." and not p.isdigit()]):
+        pattern = re.compile(rf"^\s*(?:-\s*)?(?:\[[^\]]*\b)?[\"']?{re.escape(part)}[\"']?\s*(?:[=:\]])")
+        for number, line in enumerate(text.splitlines(), start=1):
+            if pattern.match(line):
+                return number
+    return None

@@ -1,0 +1,238 @@
+"""Where files lie and how they are written: paths, atomic writes, locks. Knows nothing of their meaning.
+
+A workspace is the nearest folder above (or `CLAIMBOOK_ROOT`) whose pyproject.toml has a `[tool.claimbook]`
+table. Files are the truth; `.claimbook/` and `site/` can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from claimbook.errors import WorkspaceError
+
+Language = Literal["en", "ko"]
+_SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder with papers, notebooks and experiments, and its settings."""
+
+    root: Path
+    language: Language = "en"
+    timezone: str = "UTC"
+    week_start: str = "monday"
+    products: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The tables `[tool.claimbook.products.<name>]`, as written."""
+
+    @property
+    def papers(self) -> Path:
+        return self.root / "papers"
+
+    @property
+    def experiments(self) -> Path:
+        return self.root / "experiments"
+
+    @property
+    def notebooks(self) -> Path:
+        return self.root / "notebooks"
+
+    @property
+    def site(self) -> Path:
+        return self.root / "site"
+
+    @property
+    def cache(self) -> Path:
+        """For what can be made again: `CLAIMBOOK_CACHE`, else .claimbook/cache."""
+        elsewhere = os.environ.get("CLAIMBOOK_CACHE")
+        return Path(elsewhere) if elsewhere else self.root / ".claimbook" / "cache"
+
+    def experiment(self, slug: str) -> Path:
+        """The folder of an experiment that exists. Raises WorkspaceError with the nearest names."""
+        return self._existing(self.experiments, slug, "experiment", "claimbook new")
+
+    def paper(self, slug: str) -> Path:
+        """The folder of a paper that exists. Raises WorkspaceError with the nearest names."""
+        return self._existing(self.papers, slug, "paper", "write papers/<slug>/README.md and meta.json")
+
+    def notebook(self, slug: str) -> Path:
+        """The notebook of a technique. Raises WorkspaceError with the nearest names."""
+        path = self.notebooks / f"{check_slug(slug)}.ipynb"
+        if not path.is_file():
+            known = [p.stem for p in self.notebooks.glob("*.ipynb")]
+            raise WorkspaceError(
+                f"there is no notebook {slug!r}{nearest(slug, known)}",
+                fix=f"write {path.name}, or name one of: {', '.join(sorted(known)) or 'none yet'}",
+                where=self.notebooks,
+            )
+        return path
+
+    def slugs(self, kind: Literal["papers", "experiments"]) -> list[str]:
+        """The folders of a kind, sorted: a paper has a README.md, an experiment a hypothesis.toml."""
+        mark = {"papers": "README.md", "experiments": "hypothesis.toml"}[kind]
+        return sorted(p.parent.name for p in (self.root / kind).glob(f"*/{mark}"))
+
+    def lock(self, name: str) -> Any:
+        """A context manager that holds a lock between processes; the operating system frees it on death.
+
+        Raises WorkspaceError at once when another process holds it.
+        """
+        return _lock(self.root / ".claimbook" / "locks" / f"{name}.lock", name)
+
+    def _existing(self, parent: Path, slug: str, what: str, how: str) -> Path:
+        path = parent / check_slug(slug)
+        if not path.is_dir():
+            known = [p.name for p in parent.glob("*/") if not p.name.startswith(".")]
+            raise WorkspaceError(
+                f"there is no {what} {slug!r}{nearest(slug, known)}",
+                fix=f"make it ({how}), or name one of: {', '.join(sorted(known)) or 'none yet'}",
+                where=parent,
+            )
+        return path
+
+
+def find(start: Path | None = None) -> Workspace:
+    """The workspace around `start` (default: the current folder), or the one that CLAIMBOOK_ROOT names.
+
+    Raises WorkspaceError when there is none, or when its settings are wrong.
+    """
+    named = os.environ.get("CLAIMBOOK_ROOT")
+    origin = Path(named) if named and start is None else (start or Path.cwd())
+    candidates = [origin] if named and start is None else [origin, *origin.resolve().parents]
+    for folder in candidates:
+        settings = _settings(folder / "pyproject.toml")
+        if settings is not None:
+            return _workspace(folder.resolve(), settings)
+    raise WorkspaceError(
+        "no pyproject.toml with a [tool.claimbook] table here or above",
+        fix="run `claimbook init DIR`, change into a workspace, or set CLAIMBOOK_ROOT to one",
+        where=origin,
+    )
+
+
+def check_slug(slug: str) -> str:
+    """Return a slug unchanged. Raises WorkspaceError unless it is lower-case words joined by hyphens."""
+    if not _SLUG.fullmatch(slug):
+        raise WorkspaceError(
+            f"{slug!r} cannot name a folder", fix="use lower-case letters and digits, joined by hyphens"
+        )
+    return slug
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """ ", did you mean 'x'?" when a known word is close to this one, else nothing."""
+    import difflib
+
+    close = difflib.get_close_matches(word, known, n=1)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace a file whole: temporary file beside it, fsync, rename, fsync of the folder.
+
+    A reader sees the old bytes or the new ones, also after a power cut. Makes the folder when it is missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files that only the owner reads; the group must be able to read records
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a JSON file whole: two-space indent, UTF-8, keys in the order given, a final newline."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+@contextmanager
+def _lock(path: Path, name: str) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise WorkspaceError(
+            f"another claimbook process is working on {name!r}",
+            fix="wait until it has finished, or stop it; the lock goes with the process",
+            where=path,
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":  # elsewhere a folder cannot be opened, and rename is as durable as it gets
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _settings(pyproject: Path) -> dict[str, Any] | None:
+    try:
+        document = tomllib.loads(pyproject.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise WorkspaceError(str(error), fix="mend the TOML", where=pyproject) from error
+    settings = document.get("tool", {}).get("claimbook")
+    return settings if isinstance(settings, dict) else None
+
+
+def _workspace(root: Path, settings: dict[str, Any]) -> Workspace:
+    where = f"{root / 'pyproject.toml'}: [tool.claimbook]"
+    known = {"language", "timezone", "week_start", "products"}
+    for key in settings.keys() - known:
+        raise WorkspaceError(
+            f"{key!r} is no setting{nearest(key, sorted(known))}",
+            fix=f"use {', '.join(sorted(known))}",
+            where=where,
+        )
+    language = settings.get("language", "en")
+    if language not in get_args(Language):
+        raise WorkspaceError(f"language is {language!r}", fix='write "en" or "ko"', where=where)
+    week_start = settings.get("week_start", "monday")
+    if week_start not in _WEEKDAYS:
+        raise WorkspaceError(f"week_start is {week_start!r}", fix="write a weekday in English", where=where)
+    timezone = settings.get("timezone", "UTC")
+    try:
+        ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
+        raise WorkspaceError(
+            f"timezone is {timezone!r}", fix='write an IANA name such as "Asia/Seoul"', where=where
+        ) from None
+    products = settings.get("products", {})
+    if not isinstance(products, dict) or not all(isinstance(spec, dict) for spec in products.values()):
+        raise WorkspaceError(
+            "products is no table of tables", fix="write [tool.claimbook.products.<name>]", where=where
+        )
+    return Workspace(root, language, timezone, week_start, products)
