@@ -71,7 +71,9 @@ class Run(MachineRecord, frozen=True):
     seconds: float | None = None
     """Wall clock, kernel start included."""
     peak_memory: int | None = None
-    """Largest resident memory of the kernel seen by the supervisor, bytes."""
+    """Largest resident memory of the kernel, bytes; None when it did not finish."""
+    peak_gpu_memory: int | None = None
+    """Largest memory that torch held on the GPU, bytes; None without one."""
     metrics: dict[str, float] = {}
     chance: dict[str, float] = {}
     scale: Scale | None = None
@@ -96,6 +98,11 @@ class Finish(MachineRecord, frozen=True):
     metrics: dict[str, float]
     chance: dict[str, float]
     items_sha256: str | None
+    environment: dict[str, str] = {}
+    """What only the kernel knows: device, GPU, driver, threads."""
+    peak_memory: int | None = None
+    """Largest resident memory of the kernel, bytes."""
+    peak_gpu_memory: int | None = None
     scale: Scale | None = None
     finished: Literal[True] = True
 

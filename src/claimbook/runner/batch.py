@@ -1,0 +1,149 @@
+"""Which runs an experiment still needs, and making them: reuse, slots, records."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from claimbook.experiments import Experiment, this_process
+from claimbook.records import Run
+from claimbook.records.experiment import Value
+from claimbook.runner.state import State, current_state
+from claimbook.runner.supervise import Limits, Progress, supervise
+from claimbook.session import new_run_id, now
+from claimbook.surroundings import distributions, git_state
+from claimbook.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `claimbook run` would do for one experiment."""
+
+    experiment: Experiment
+    state: State
+    why_exploratory: list[str]
+    """Empty when the seal covers this state."""
+    seal: str | None
+    """Hash of the seal that covers it."""
+    reused: list[Run]
+    """Finished runs of this very state: not made again."""
+    missing: list[tuple[str, int]]
+    """Arm and seed of the runs to make, seed by seed, so that an early stop leaves whole pairs."""
+
+
+def plan(
+    workspace: Workspace,
+    experiment: Experiment,
+    *,
+    seeds: list[int] | None = None,
+    changes: Mapping[str, Value] | None = None,
+) -> Plan:
+    """Compare the state now with the seal and with the runs there are.
+
+    seeds and changes make the runs exploratory. Raises what `current_state` raises, before any kernel starts.
+    """
+    state = current_state(workspace, experiment, seeds=seeds, changes=changes)
+    seal = experiment.seal()
+    why = ["not sealed"] if seal is None else state.differences(seal.current)
+    if changes:
+        why.append(f"parameters changed for this run ({', '.join(changes)})")
+    unregistered = [seed for seed in seeds or [] if seed not in state.hypothesis.seeds]
+    if unregistered:
+        why.append(f"seeds that are not registered ({', '.join(map(str, unregistered))})")
+    covered_by = None if why or seal is None else seal.current.hash
+    reused: dict[tuple[str, int], Run] = {}
+    for run in experiment.runs():
+        key = (run.arm, run.seed)
+        if (
+            run.status == "finished"
+            and run.seal == covered_by
+            and run.parameters == state.parameters.get(key)
+            and run.fingerprints == state.fingerprints
+        ):
+            reused.setdefault(key, run)
+    arms, all_seeds = state.hypothesis.arm_names(), seeds or state.hypothesis.seeds
+    missing = [(arm, seed) for seed in all_seeds for arm in arms if (arm, seed) not in reused]
+    return Plan(experiment, state, why, covered_by, list(reused.values()), missing)
+
+
+def execute(
+    workspace: Workspace,
+    plans: Sequence[Plan],
+    *,
+    slots: int = 1,
+    limits: Limits | None = None,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> list[Run]:
+    """Make the missing runs, `slots` at a time, and return their records as they ended.
+
+    report is called from several threads. On KeyboardInterrupt the runs under way are cancelled and recorded
+    within seconds, then it is raised again. Raises WorkspaceError when another process runs one of them.
+    """
+    limits = limits or Limits(threads=max(1, (os.cpu_count() or 1) // slots))
+    stop = threading.Event()
+    with ExitStack() as locks:
+        for one in plans:
+            locks.enter_context(workspace.lock(one.experiment.slug))
+        jobs: queue.SimpleQueue[tuple[Plan, str, int]] = queue.SimpleQueue()
+        for one in plans:
+            for arm, seed in one.missing:
+                jobs.put((one, arm, seed))
+
+        def work() -> list[Run]:
+            done = []
+            while not stop.is_set():
+                try:
+                    job = jobs.get_nowait()
+                except queue.Empty:
+                    break
+                done.append(_run(workspace, *job, limits, stop, report))
+            return done
+
+        with ThreadPoolExecutor(slots) as pool:
+            futures: list[Future[list[Run]]] = [pool.submit(work) for _ in range(slots)]
+            try:
+                # wait in short turns: a thread that blocks for ever would not see Ctrl-C on every system
+                while wait_for(futures, timeout=0.5).not_done:
+                    pass
+            except BaseException:
+                stop.set()
+                raise
+            return [run for future in futures for run in future.result()]
+
+
+def _run(
+    workspace: Workspace,
+    one: Plan,
+    arm: str,
+    seed: int,
+    limits: Limits,
+    stop: threading.Event,
+    report: Callable[[Progress], None],
+) -> Run:
+    run = Run(
+        id=new_run_id(f"{arm}-s{seed}"),
+        experiment=one.experiment.slug,
+        arm=arm,
+        seed=seed,
+        kind="confirmatory" if one.seal else "exploratory",
+        why_exploratory=one.why_exploratory,
+        seal=one.seal,
+        notebook=one.state.hypothesis.notebook,
+        parameters=one.state.parameters[arm, seed],
+        fingerprints=one.state.fingerprints,
+        environment=distributions(),
+        git=git_state(workspace.root),
+        status="running",
+        started=now(),
+        process=this_process(),
+    )
+    one.experiment.save_run(run)
+    ended = supervise(one.experiment, run, one.state.notebook_path, limits, stop, report)
+    report(Progress(ended))
+    return ended

@@ -1,0 +1,134 @@
+"""What a run's numbers depend on, as hashes: notebook code, technique code, product set."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import claimbook
+from claimbook import products
+from claimbook.errors import RunError
+from claimbook.records.experiment import Value
+from claimbook.runner.parameters import read_cells
+from claimbook.workspace import Workspace
+
+PACKAGE = Path(claimbook.__file__).parent
+NUMBERS = ("products", "vlm")
+"""The parts of claimbook that decide numbers; how a run is started, stored or shown does not."""
+
+
+def notebook_fingerprint(notebook: Path) -> str:
+    """sha256 of the code cells. Markdown and outputs may change; code may not."""
+    sources = [cell["source"].strip() for cell in read_cells(notebook)]
+    return hashlib.sha256(json.dumps(sources, ensure_ascii=False).encode()).hexdigest()
+
+
+def code_fingerprints(notebook: Path, workspace: Workspace) -> dict[str, str]:
+    """sha256 of each source file that the notebook imports, directly or through others, by readable name.
+
+    Covers claimbook's `products` and `vlm` and modules beside the notebook or in the workspace; installed
+    distributions are covered by the environment instead.
+    """
+    roots = [notebook.parent, workspace.root, workspace.root / "src"]
+    waiting = list(_imports("\n".join(_python(cell["source"]) for cell in read_cells(notebook)), notebook))
+    seen: dict[Path, str] = {}
+    while waiting:
+        path = _source_file(waiting.pop(), roots)
+        if path is None or path in seen:
+            continue
+        text = path.read_text("utf-8")
+        seen[path] = hashlib.sha256(text.encode()).hexdigest()
+        waiting.extend(_imports(text, path))
+    return {_readable(path, workspace): seen[path] for path in sorted(seen)}
+
+
+def data_fingerprint(parameter_sets: Iterable[Mapping[str, Value]], workspace: Workspace) -> tuple[str, str]:
+    """Fingerprint and description of the product sets that parameters name.
+
+    A parameter called `products`, or ending in `_products`, names a set. Raises RunError when none does, and
+    ProductsError when a set cannot be loaded.
+    """
+    names = sorted(
+        {
+            str(value)
+            for parameters in parameter_sets
+            for name, value in parameters.items()
+            if name == "products" or name.endswith("_products")
+        }
+    )
+    if not names:
+        raise RunError(
+            "no parameter names a product set",
+            fix='give the notebook a parameter `products: str = "catalog"` and load it by that name',
+        )
+    sets = [products.load(name, workspace=workspace) for name in names]
+    description = "; ".join(
+        f"{one.name}: {len(one)} pictures of {len(set(one.products))} products, "
+        f"{len(one.train)} train, {len(one.val)} val, {len(one.test)} test"
+        for one in sets
+    )
+    if len(sets) == 1:
+        return sets[0].fingerprint, description
+    joined = "\n".join(one.fingerprint for one in sets)
+    return hashlib.sha256(joined.encode()).hexdigest(), description
+
+
+def _imports(text: str, path: Path) -> Iterator[str]:
+    """Dotted names that a source imports; `from a import b` may name a module a.b, so both come."""
+    package = _package_of(path)
+    for node in ast.walk(ast.parse(text, filename=str(path))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parts, base] if base else parts)
+            yield base
+            for alias in node.names:
+                yield f"{base}.{alias.name}"
+
+
+def _package_of(path: Path) -> str:
+    """The package that relative imports of a file start from."""
+    if path.is_relative_to(PACKAGE):
+        return ".".join(["claimbook", *path.relative_to(PACKAGE).parent.parts])
+    parts: list[str] = []
+    folder = path.parent
+    while (folder / "__init__.py").exists():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    return ".".join(parts)
+
+
+def _source_file(module: str, roots: list[Path]) -> Path | None:
+    """The file of a module whose code decides numbers, else None."""
+    parts = module.split(".")
+    if parts[0] == "claimbook":
+        if len(parts) < 2 or parts[1] not in NUMBERS:
+            return None
+        return _file_at(PACKAGE.joinpath(*parts[1:]))
+    return next((found for root in roots if (found := _file_at(root.joinpath(*parts)))), None)
+
+
+def _file_at(stem: Path) -> Path | None:
+    for path in (stem.with_suffix(".py"), stem / "__init__.py"):
+        if path.is_file():
+            return path.resolve()
+    return None
+
+
+def _readable(path: Path, workspace: Workspace) -> str:
+    for root, prefix in ((PACKAGE, "claimbook/"), (workspace.root, "")):
+        if path.is_relative_to(root.resolve()):
+            return prefix + path.relative_to(root.resolve()).as_posix()
+    return path.name
+
+
+def _python(cell: str) -> str:
+    """A cell without IPython's magics, which are no Python."""
+    return "\n".join(line for line in cell.splitlines() if not line.lstrip().startswith(("%", "!", "?")))

@@ -1,0 +1,238 @@
+"""One run under supervision: its worker, its kernel, its time limit, and the record of how it ended.
+
+The record is ours alone. papermill's own metadata calls every cell completed after a time-out or a kill.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+import psutil
+
+from claimbook.errors import RecordError
+from claimbook.experiments import Experiment
+from claimbook.records import Failure, Finish, Run
+from claimbook.session import RUN_VARIABLE, completed, now
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is."""
+
+    run: Run
+    cell: int = 0
+    """Cells begun."""
+    cells: int = 0
+    """Cells in all; 0 before the kernel is up."""
+    step: int | None = None
+    """The last step that the notebook logged."""
+    values: dict[str, float] | None = None
+    """What it logged there."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a run may take."""
+
+    seconds: float | None = None
+    """Wall clock for the whole run, kernel start included; None for no limit."""
+    cell_seconds: int | None = None
+    """For each cell."""
+    threads: int | None = None
+    """Processor threads of the numeric libraries; None leaves their own choice."""
+
+
+def supervise(
+    experiment: Experiment,
+    run: Run,
+    notebook: Path,
+    limits: Limits,
+    stop: threading.Event,
+    report: Callable[[Progress], None],
+) -> Run:
+    """Execute a notebook as the run that is recorded as running; return its record as it ended.
+
+    Whatever happens, run.json says so afterwards and neither worker nor kernel is left. `stop` cancels.
+    """
+    began = time.monotonic()
+    worker = _Worker(experiment, run, notebook, limits)
+    try:
+        ending = _follow(worker, experiment, run, limits, stop, report, began)
+    finally:
+        worker.end()
+    ended = _ended(experiment, run, ending, time.monotonic() - began)
+    experiment.save_run(ended)
+    return ended
+
+
+class _Worker:
+    """A worker process, the events that it sends, and the kernel that it started."""
+
+    def __init__(self, experiment: Experiment, run: Run, notebook: Path, limits: Limits) -> None:
+        self.events: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._kernel: psutil.Process | None = None
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed in `end`)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "claimbook.runner.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=_environment(experiment.run_folder(run.id), limits),
+            start_new_session=True,  # Ctrl-C reaches the supervisor alone, which ends its workers in order
+        )
+        job = {
+            "notebook": str(notebook),
+            "output": str(experiment.notebook_path(run.id)),
+            "folder": str(notebook.parent),
+            "parameters": run.parameters,
+            "cell_timeout": limits.cell_seconds,
+        }
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # it died at once; `next` will say so
+            self._process.stdin.write(json.dumps(job).encode() + b"\n")
+            self._process.stdin.flush()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def next(self, seconds: float) -> dict[str, Any] | None:
+        """The next event, an empty one when none came in time, or None when the worker is gone."""
+        try:
+            return self.events.get(timeout=seconds)
+        except queue.Empty:
+            return {"event": ""}
+
+    def death(self) -> Failure:
+        """Why the worker ended without saying so."""
+        code = self._process.wait()
+        self._errors.seek(0)
+        lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
+        last = lines[-1] if lines else "no message"
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return Failure(error="WorkerDied", message=f"{how}: {last}")
+
+    def end(self) -> None:
+        """Leave neither worker nor kernel. Safe to call at any time."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()  # the worker kills its kernel and goes
+        try:
+            self._process.wait(timeout=1.5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._end_kernel()
+        self._reader.join(timeout=1)
+        self._process.stdout.close()
+        self._errors.close()
+
+    def _end_kernel(self) -> None:
+        if self._kernel is None:
+            return
+        try:
+            if self._kernel.is_running() and os.name == "posix":
+                os.killpg(self._kernel.pid, signal.SIGKILL)  # the kernel leads a session of its own
+            elif self._kernel.is_running():
+                self._kernel.kill()
+            self._kernel.wait(timeout=2)
+        except (psutil.Error, ProcessLookupError):
+            pass
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            event = json.loads(line)
+            if event["event"] == "kernel":
+                try:
+                    self._kernel = psutil.Process(event["pid"])
+                except psutil.NoSuchProcess:
+                    continue
+            self.events.put(event)
+        self.events.put(None)
+
+
+_Ending = tuple[str, Failure | None]
+"""A status and why, when it is not `finished`."""
+
+
+def _follow(
+    worker: _Worker,
+    experiment: Experiment,
+    run: Run,
+    limits: Limits,
+    stop: threading.Event,
+    report: Callable[[Progress], None],
+    began: float,
+) -> _Ending:
+    progress = Progress(run)
+    report(progress)
+    while True:
+        event = worker.next(0.2)
+        if stop.is_set():
+            return "cancelled", Failure(error="Cancelled", message="stopped from outside")
+        if limits.seconds is not None and time.monotonic() - began > limits.seconds:
+            message = f"the run took longer than {limits.seconds:g} s"
+            return "timed-out", Failure(error="RunTimeout", message=message, cell=progress.cell or None)
+        if event is None:
+            return "failed", worker.death()
+        match event["event"]:
+            case "finished":
+                return "finished", None
+            case "failed":
+                return "failed", msgspec.convert(event, Failure)
+            case "timed-out":
+                failure = Failure(error="CellTimeout", message=event["message"], cell=progress.cell)
+                return "timed-out", failure
+            case "cell":
+                progress = replace(progress, cell=event["index"], cells=event["count"])
+                report(progress)
+            case "":
+                progress = _with_last_step(progress, experiment)
+                report(progress)
+
+
+def _with_last_step(progress: Progress, experiment: Experiment) -> Progress:
+    try:
+        steps, _ = experiment.steps(progress.run.id)
+    except RecordError:
+        return progress
+    if not steps:
+        return progress
+    return replace(progress, step=steps[-1].step, values=steps[-1].values)
+
+
+def _ended(experiment: Experiment, run: Run, ending: _Ending, seconds: float) -> Run:
+    status, failure = ending
+    finish: Finish | None = None
+    if status == "finished":
+        _, finish = experiment.steps(run.id)
+        if finish is None:
+            status = "failed"
+            failure = Failure(error="NotFinished", message="the notebook ended without run.finish(…)")
+    if finish is not None:
+        return completed(run, finish, seconds)
+    return msgspec.structs.replace(
+        run, status=status, ended=now(), seconds=round(seconds, 3), failure=failure
+    )
+
+
+def _environment(folder: Path, limits: Limits) -> dict[str, str]:
+    environment = {**os.environ, RUN_VARIABLE: str(folder), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    if limits.threads:
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            environment[name] = str(limits.threads)
+    return environment

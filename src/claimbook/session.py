@@ -1,0 +1,275 @@
+"""What a notebook talks to: `run = start()`, `run.log`, `run.figure`, `run.finish`.
+
+Under the runner the run's folder, arm and seed are known, and the supervisor keeps run.json. By hand, in
+JupyterLab or under plain papermill, the run is exploratory and keeps its own. Knows nothing of the batch.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import math
+import os
+import sys
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from claimbook import experiments, workspace
+from claimbook.errors import RunError
+from claimbook.records import Failure, Finish, ItemScores, Run, Scale, Step, decode_json
+from claimbook.surroundings import distributions, git_state, kernel_environment, peak_memory
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RUN_VARIABLE = "CLAIMBOOK_RUN"
+"""The environment variable by which the runner tells a kernel its run folder."""
+
+_unfinished: Session | None = None
+
+
+@dataclass
+class Session:
+    """One execution of a notebook, from `start()` to `finish`."""
+
+    run: Run
+    _experiment: experiments.Experiment
+    _metric: str | None
+    """The registered metric, whose item scores must be given; None for a run by hand."""
+    _supervised: bool
+    _began: float
+    _finished: bool = False
+
+    @property
+    def arm(self) -> str:
+        """The arm or control that this run tests."""
+        return self.run.arm
+
+    @property
+    def seed(self) -> int:
+        """The run's seed, the same as the notebook's parameter."""
+        return self.run.seed
+
+    @property
+    def kind(self) -> str:
+        """`confirmatory` when a seal covers the run, else `exploratory`."""
+        return self.run.kind
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's records lie."""
+        return self._experiment.run_folder(self.run.id)
+
+    def log(self, *, step: int, **values: float) -> None:
+        """Append step metrics, such as `run.log(step=i, loss=loss)`.
+
+        Tensors and numpy numbers are taken as floats. Raises RunError for a value that is not finite: a
+        training that has diverged has nothing to say about the hypothesis.
+        """
+        numbers = {name: _finite(value, f"{name} at step {step}") for name, value in values.items()}
+        at = round(time.time() - self._began, 3)
+        self._experiment.append_metrics(self.run.id, Step(step=int(step), values=numbers, at=at))
+
+    def figure(self, figure: Figure, alt: str) -> None:
+        """Show a matplotlib figure in the notebook, with a text for those who do not see it.
+
+        Raises RunError when the text is empty.
+        """
+        if not alt.strip():
+            raise RunError("a figure without alt text", fix='say what it shows: run.figure(fig, alt="…")')
+        from IPython.display import publish_display_data
+
+        png = io.BytesIO()
+        figure.savefig(png, format="png", bbox_inches="tight")
+        publish_display_data(
+            {"image/png": png.getvalue(), "text/plain": alt}, metadata={"image/png": {"alt": alt}}
+        )
+
+    def finish(
+        self,
+        *,
+        metrics: Mapping[str, float],
+        items: Mapping[str, Sequence[Any]],
+        chance: Mapping[str, float] | None = None,
+        scale: Mapping[str, float] | None = None,
+    ) -> None:
+        """Record the result; nothing can be logged afterwards.
+
+        metrics: name → value, each metric with item scores being their mean; items: equal-length columns
+        `item`, `cluster` and one per metric; chance: what a guess would score, needed for the metrics that
+        controls are judged by; scale: `parameters`, `pairs_seen`, `resolution` of this training.
+
+        Raises RunError when the run is finished already, a value is not finite, a metric is not the mean of
+        its item scores, or the registered metric has none; RecordError when the columns do not fit.
+        """
+        if self._finished:
+            raise RunError("this run is finished", fix="begin a new one with start()")
+        scores = ItemScores.of(items)
+        numbers = {name: _finite(value, name) for name, value in metrics.items()}
+        self._check_metrics(numbers, scores)
+        finish = Finish(
+            metrics=numbers,
+            chance={name: _finite(value, f"chance of {name}") for name, value in (chance or {}).items()},
+            items_sha256=self._experiment.save_items(self.run.id, scores),
+            environment=kernel_environment(),
+            peak_memory=peak_memory(),
+            peak_gpu_memory=_peak_gpu_memory(),
+            scale=msgspec.convert(dict(scale), Scale, strict=False) if scale else None,
+        )
+        self._experiment.append_metrics(self.run.id, finish)
+        self._finished = True
+        if not self._supervised:
+            self._experiment.save_run(completed(self.run, finish, time.time() - self._began))
+
+    def _check_metrics(self, numbers: dict[str, float], scores: ItemScores) -> None:
+        if self._metric and self._metric not in numbers:
+            raise RunError(
+                f"the registered metric {self._metric!r} is missing",
+                fix=f"give it in run.finish(metrics=…); there are: {', '.join(numbers) or 'none'}",
+            )
+        if self._metric:
+            scores.mean(self._metric)
+        for name in numbers.keys() & scores.scores.keys():
+            mean = scores.mean(name)
+            if abs(mean - numbers[name]) > 1e-9 * max(1.0, abs(mean)):
+                raise RunError(
+                    f"{name} is {numbers[name]}, the mean of its item scores {mean}",
+                    fix="give the mean of the item scores as the metric, or name one of the two otherwise",
+                )
+
+    def __repr__(self) -> str:
+        return f"{self.kind} run {self.run.id} · arm {self.arm} · seed {self.seed}"
+
+
+def start() -> Session:
+    """Begin a run; call it once, after the parameters cell.
+
+    Under the runner this joins the run that the supervisor has opened. By hand it opens an exploratory run
+    under experiments/exploratory/, with the annotated values of the parameters cell; such a run never
+    counts for a verdict. Raises WorkspaceError outside a workspace.
+    """
+    named = os.environ.get(RUN_VARIABLE)
+    frame = inspect.currentframe()
+    assert frame is not None
+    assert frame.f_back is not None
+    return _join(Path(named)) if named else _by_hand(frame.f_back)
+
+
+def completed(run: Run, finish: Finish, seconds: float) -> Run:
+    """A run's record once its notebook has said that it is done."""
+    return msgspec.structs.replace(
+        run,
+        status="finished",
+        ended=now(),
+        seconds=round(seconds, 3),
+        metrics=finish.metrics,
+        chance=finish.chance,
+        scale=finish.scale,
+        items_sha256=finish.items_sha256,
+        environment={**run.environment, **finish.environment},
+        peak_memory=finish.peak_memory,
+        peak_gpu_memory=finish.peak_gpu_memory,
+    )
+
+
+def now() -> str:
+    """The time as the records write it: ISO, UTC, milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def new_run_id(label: str) -> str:
+    """A folder name that sorts by label and time and that no other run has."""
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return f"{label}-{stamp}-{uuid.uuid4().hex[:4]}"
+
+
+def _join(folder: Path) -> Session:
+    experiment = experiments.Experiment(folder.parent.parent)
+    run = decode_json((folder / "run.json").read_bytes(), Run, f"{folder.name}/run.json")
+    return Session(run, experiment, experiment.hypothesis().metric, True, time.time())
+
+
+def _by_hand(caller: FrameType) -> Session:
+    global _unfinished
+    if _unfinished and not _unfinished._finished:
+        _unfinished._experiment.save_run(
+            msgspec.structs.replace(
+                _unfinished.run,
+                status="cancelled",
+                ended=now(),
+                failure=Failure(error="Restarted", message="start() was called again before run.finish()"),
+            )
+        )
+    space = workspace.find()
+    parameters = _declared_parameters(caller)
+    notebook = _notebook_name(caller)
+    seed = parameters.get("seed", 0)
+    run = Run(
+        id=new_run_id(notebook),
+        experiment=experiments.BY_HAND,
+        arm="by-hand",
+        seed=seed if isinstance(seed, int) else 0,
+        kind="exploratory",
+        why_exploratory=["run by hand"],
+        seal=None,
+        notebook=notebook,
+        parameters=parameters,
+        fingerprints={},
+        environment=distributions(),
+        git=git_state(space.root),
+        status="running",
+        started=now(),
+        process=experiments.this_process(),
+    )
+    experiment = experiments.Experiment(space.experiments / experiments.BY_HAND)
+    experiment.save_run(run)
+    _unfinished = Session(run, experiment, None, False, time.time())
+    return _unfinished
+
+
+def _declared_parameters(caller: FrameType) -> dict[str, Any]:
+    """The values of the notebook's annotated names: a typed parameters cell leaves just these.
+
+    Other globals are left alone: one of them may be a password.
+    """
+    declared = caller.f_globals.get("__annotations__", {})
+    values = {name: caller.f_globals.get(name) for name in declared}
+    return {name: value for name, value in values.items() if _is_simple(value)}
+
+
+def _is_simple(value: object) -> bool:
+    simple = (bool, int, float, str)
+    return isinstance(value, simple) or (
+        isinstance(value, list) and all(isinstance(v, simple) for v in value)
+    )
+
+
+def _notebook_name(caller: FrameType) -> str:
+    """The notebook's name where JupyterLab or VS Code tell it."""
+    path = os.environ.get("JPY_SESSION_NAME") or caller.f_globals.get("__vsc_ipynb_file__") or ""
+    return Path(str(path)).stem or "unknown"
+
+
+def _finite(value: float, what: str) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise RunError(
+            f"{what} is {number}",
+            fix="find out why the training diverged (learning rate, division by zero), then run again",
+        )
+    return number
+
+
+def _peak_gpu_memory() -> int | None:
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return None
+    return int(torch.cuda.max_memory_allocated())

@@ -1,0 +1,145 @@
+"""What a workspace begins with: notebooks, papers, settings; and the files of a new experiment.
+
+Never overwrites a file.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import claimbook
+from claimbook.errors import WorkspaceError
+from claimbook.records import Claim
+from claimbook.workspace import Workspace, check_slug, find, write_bytes
+
+_PYPROJECT = """\
+# Files are the truth: everything under .claimbook/ and site/ can be deleted at any time.
+[tool.claimbook]
+language = "en"            # of the pages: "en" or "ko"
+timezone = "Asia/Seoul"
+week_start = "monday"
+
+# Your own products: name them here, then set `products = "shop"` in a hypothesis.
+# [tool.claimbook.products.shop]
+# source   = "folder"
+# path     = "data/shop"               # relative to this file; $VARIABLES are expanded
+# table    = "products.csv"            # or .jsonl
+# columns  = { item = "id", image = "image", title = "name" }
+# n        = 2400
+# stratify = "category"
+# group    = "title"                   # equal titles never lie in two splits
+# split    = { train = 0.7, val = 0.1, test = 0.2 }
+"""
+
+_GITIGNORE = """\
+.claimbook/
+site/
+.ipynb_checkpoints/
+# executed notebooks hold product pictures; the records beside them are committed
+experiments/*/runs/*/notebook.ipynb
+experiments/exploratory/
+"""
+
+_HYPOTHESIS = """\
+title    = "{title}"
+paper    = "{paper}"
+claim    = "{claim}"            # an id in papers/{paper}/README.md
+notebook = "{notebook}"
+metric   = ""                   # one that the notebook gives to run.finish with item scores
+kind     = "superiority"        # or "non-inferiority", "equivalence"
+margin   = 0.01                 # the smallest difference worth having, in the metric's unit
+alpha    = 0.05
+seeds    = [0, 1, 2, 3, 4, 5]   # under 6 seeds a two-sided p of .05 cannot be reached
+scope    = "method"             # or "checkpoints": these two trainings only
+
+[questions]                     # a sentence each; none may be empty when it is sealed
+problem      = ""               # what is the problem?
+difficulty   = ""               # what is hard about it?
+tried        = ""               # how was it tried before?
+similar      = ""               # how were similar problems solved?
+method       = ""               # which method, and why this one?
+verification = ""               # on which benchmark or ground truth is it verified?
+service      = ""               # what would it change in our service?
+
+[parameters]                    # the same in every arm
+products = "catalog"
+
+[arms.baseline]                 # what each arm sets beyond that
+[arms.treatment]
+
+[controls.shuffled]             # changes the treatment so that it must score chance
+"""
+
+_README = """\
+---
+decision:            # adopt, revise or drop, once the verdict is known
+tags: []
+---
+
+# {title}
+
+## What we learned
+
+## What next
+"""
+
+
+def init(folder: Path) -> Workspace:
+    """Make a workspace of one's own from the installed package: settings, notebooks, papers, experiments.
+
+    Raises WorkspaceError when the folder is a workspace already or holds other files by the same names.
+    """
+    if (folder / "pyproject.toml").exists():
+        raise WorkspaceError(
+            "there is a pyproject.toml already",
+            fix="name an empty folder, or add a [tool.claimbook] table to that file",
+            where=folder,
+        )
+    source = starter_folder()
+    clashes = [name for name in ("notebooks", "papers", "experiments") if (folder / name).exists()]
+    if clashes:
+        raise WorkspaceError(
+            f"there are {', '.join(clashes)} already", fix="name an empty folder", where=folder
+        )
+    ignored = shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__")
+    for name in ("notebooks", "papers"):
+        shutil.copytree(source / name, folder / name, ignore=ignored)
+    (folder / "experiments").mkdir()
+    if not (folder / ".gitignore").exists():
+        write_bytes(folder / ".gitignore", _GITIGNORE.encode())
+    # last, since it is what makes the folder a workspace
+    write_bytes(folder / "pyproject.toml", _PYPROJECT.encode())
+    return find(folder)
+
+
+def new_experiment(workspace: Workspace, slug: str, paper: str, claim: Claim, notebook: str) -> Path:
+    """Write hypothesis.toml and README.md of a new experiment; returns the hypothesis's path.
+
+    Raises WorkspaceError when the experiment or the notebook's name is wrong, or the folder exists.
+    """
+    workspace.notebook(notebook)
+    folder = workspace.experiments / check_slug(slug)
+    if folder.exists():
+        raise WorkspaceError("the experiment exists already", fix="choose another slug", where=folder)
+    title = claim.text.replace("\\", "").replace('"', "'").replace("\n", " ")
+    hypothesis = folder / "hypothesis.toml"
+    text = _HYPOTHESIS.format(title=title, paper=paper, claim=claim.id, notebook=notebook)
+    write_bytes(folder / "README.md", _README.format(title=title).encode())
+    write_bytes(hypothesis, text.encode())
+    return hypothesis
+
+
+def copy_experiment(workspace: Workspace, slug: str) -> None:
+    """Copy the hypothesis of a packaged experiment into a workspace, unsealed and without runs."""
+    source = starter_folder() / "experiments" / slug / "hypothesis.toml"
+    target = workspace.experiments / slug / "hypothesis.toml"
+    if not target.exists():
+        write_bytes(target, source.read_bytes())
+
+
+def starter_folder() -> Path:
+    """Where notebooks/, papers/ and experiments/ of the package lie: inside it, or in its source tree."""
+    package = Path(claimbook.__file__).parent
+    inside = package / "starter"
+    return inside if inside.is_dir() else package.parent.parent

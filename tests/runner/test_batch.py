@@ -1,0 +1,241 @@
+"""What the log says after a run ended well, badly, or not at all. Real kernels, real signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from claimbook.errors import RunError, WorkspaceError
+from claimbook.experiments import Experiment
+from claimbook.runner import batch, sealing
+from claimbook.runner.supervise import Limits
+
+QUICK = Limits(seconds=60, threads=1)
+
+
+@pytest.fixture
+def experiment(toy, edit) -> Experiment:
+    """The toy experiment with one seed and no control: two runs of three seconds."""
+    edit("seeds    = [0, 1, 2, 3, 4, 5]", "seeds    = [0]")
+    edit("\n[controls.shuffled]\nshuffle = true\n", "")
+    return Experiment.of(toy, "toy")
+
+
+def only_baseline(toy, experiment, crash: str, limits: Limits = QUICK):
+    """Execute one run whose notebook misbehaves."""
+    plan = batch.plan(toy, experiment, changes={"crash": crash})
+    plan.missing[:] = [("baseline", 0)]
+    (run,) = batch.execute(toy, [plan], limits=limits)
+    (recorded,) = experiment.runs()
+    assert recorded == run
+    assert processes_of(experiment) == []
+    return run
+
+
+def processes_of(experiment: Experiment) -> list[psutil.Process]:
+    """Living processes that were started for runs of an experiment: workers and kernels."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("CLAIMBOOK_RUN", "").startswith(str(experiment.folder)):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return [p for p in found if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def wait_until(condition, seconds: float, what: str):
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"after {seconds} s still not: {what}"
+        time.sleep(0.05)
+    return value
+
+
+def start_hanging_batch(experiment: Experiment) -> subprocess.Popen:
+    """`claimbook run` in a process of its own, its first notebook busy for ten minutes."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from claimbook.cli import main; main()", "run", "toy", "--set", "crash=hang"],
+        cwd=experiment.folder.parent.parent,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    wait_until(lambda: list(experiment.folder.glob("runs/*/metrics.jsonl")), 60, "the notebook logs a step")
+    return process
+
+
+def test_a_finished_run_records_what_it_depended_on(toy, experiment):
+    runs = batch.execute(toy, [batch.plan(toy, experiment)], limits=QUICK)
+    assert [(r.arm, r.status, r.metrics) for r in runs] == [
+        ("baseline", "finished", {"hit@1": 0.2}),
+        ("treatment", "finished", {"hit@1": 0.6}),
+    ]
+    run = runs[0]
+    assert run.kind == "exploratory"
+    assert run.why_exploratory == ["not sealed"]
+    assert run.parameters == {"effect": 0.2, "products": "tiny", "shuffle": False, "crash": "", "seed": 0}
+    assert "claimbook/products/subset.py" in run.fingerprints["code"]
+    assert run.chance == {"hit@1": 0.5}
+    assert run.seconds > 0
+    assert run.peak_memory > 10_000_000
+    assert run.environment["threads" if "threads" in run.environment else "cores"]
+    items = experiment.items(run)
+    assert items.mean("hit@1") == pytest.approx(0.2)
+    steps, finish = experiment.steps(run.id)
+    assert [(s.step, s.values) for s in steps] == [(1, {"loss": 0.5})]
+    assert finish is not None
+    assert json.loads(experiment.notebook_path(run.id).read_text())["cells"]
+    assert processes_of(experiment) == []
+
+
+def test_finished_runs_are_reused_until_the_code_changes(toy, experiment):
+    batch.execute(toy, [batch.plan(toy, experiment)], limits=QUICK)
+    again = batch.plan(toy, experiment)
+    assert again.missing == []
+    assert len(again.reused) == 2
+    notebook = toy.notebook("toy")
+    notebook.write_text(notebook.read_text().replace("share = 0.5", "share = 0.25 + 0.25"))
+    assert batch.plan(toy, experiment).missing == [("baseline", 0), ("treatment", 0)]
+
+
+def test_a_run_is_exploratory_when_anything_differs_from_the_seal(toy, edit):
+    experiment = Experiment.of(toy, "toy")
+    entry = sealing.seal(toy, experiment)
+    assert batch.plan(toy, experiment).seal == entry.hash
+    assert batch.plan(toy, experiment, seeds=[101]).why_exploratory == ["seeds that are not registered (101)"]
+    assert batch.plan(toy, experiment, changes={"effect": 0.3}).why_exploratory == [
+        "parameters changed for this run (effect)"
+    ]
+    notebook = toy.notebook("toy")
+    notebook.write_text(notebook.read_text().replace("share = 0.5", "share = 0.25 + 0.25"))
+    edit("margin   = 0.05", "margin   = 0.02")
+    (toy.root / "data" / "items.jsonl").write_text(
+        (toy.root / "data" / "items.jsonl").read_text().replace("mug 3", "cup 3")
+    )
+    changed = batch.plan(toy, experiment)
+    assert changed.seal is None
+    assert changed.why_exploratory == ["hypothesis (margin)", "notebook code", "product set"]
+
+
+def test_a_notebook_that_raises_is_failed_with_cell_and_error(toy, experiment):
+    run = only_baseline(toy, experiment, "raise")
+    assert run.status == "failed"
+    assert (run.failure.error, run.failure.message) == ("ValueError", "the shelf is empty")
+    executed = json.loads(experiment.notebook_path(run.id).read_text())["cells"]
+    # papermill marks the failure with cells of its own, which do not count
+    cells = [c for c in executed if "papermill-error-cell-tag" not in c["metadata"].get("tags", [])]
+    assert "the shelf is empty" in "".join(cells[run.failure.cell]["source"])
+    assert run.metrics == {}
+
+
+def test_a_kernel_that_kills_itself_is_failed(toy, experiment):
+    run = only_baseline(toy, experiment, "kill")
+    assert (run.status, run.failure.error) == ("failed", "KernelDied")
+
+
+def test_a_notebook_that_never_ends_is_timed_out(toy, experiment):
+    run = only_baseline(toy, experiment, "hang", Limits(seconds=8, threads=1))
+    assert (run.status, run.failure.error) == ("timed-out", "RunTimeout")
+    assert 8 <= run.seconds < 20
+
+
+def test_a_cell_that_never_ends_is_timed_out(toy, experiment):
+    run = only_baseline(toy, experiment, "hang", Limits(cell_seconds=4, threads=1))
+    assert (run.status, run.failure.error) == ("timed-out", "CellTimeout")
+
+
+def test_a_notebook_that_forgets_to_finish_is_failed(toy, experiment):
+    run = only_baseline(toy, experiment, "forget")
+    assert (run.status, run.failure.error) == ("failed", "NotFinished")
+
+
+def test_failed_runs_are_made_again_and_finished_ones_kept(toy, experiment):
+    only_baseline(toy, experiment, "raise")
+    runs = batch.execute(toy, [batch.plan(toy, experiment)], limits=QUICK)
+    assert [run.status for run in runs] == ["finished", "finished"]
+    assert sorted(run.status for run in experiment.runs()) == ["failed", "finished", "finished"]
+
+
+def test_after_kill_9_of_the_runner_the_run_is_lost_and_nothing_lives_on(toy, experiment):
+    process = start_hanging_batch(experiment)
+    (running,) = experiment.runs()
+    assert running.status == "running"
+    assert len(processes_of(experiment)) == 2
+    process.kill()
+    process.wait()
+    wait_until(lambda: processes_of(experiment) == [], 5, "worker and kernel are gone")
+    (lost,) = experiment.runs()
+    assert lost.status == "lost"
+    assert batch.plan(toy, experiment).missing == [("baseline", 0), ("treatment", 0)]
+
+
+def test_after_kill_9_of_the_kernel_the_run_is_failed(toy, experiment):
+    process = start_hanging_batch(experiment)
+    (kernel,) = [p for p in processes_of(experiment) if "ipykernel_launcher" in p.cmdline()]
+    kernel.kill()
+    assert wait_until(lambda: experiment.runs()[0].status == "failed", 10, "the record says failed")
+    assert experiment.runs()[0].failure.error == "KernelDied"
+    process.send_signal(signal.SIGINT)  # the batch went on with the next run
+    process.wait(timeout=10)
+    assert processes_of(experiment) == []
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_records_the_run_and_leaves_no_process_within_3_seconds(toy, experiment, signum):
+    process = start_hanging_batch(experiment)
+    began = time.monotonic()
+    process.send_signal(signum)
+    assert process.wait(timeout=10) == 130
+    assert processes_of(experiment) == []
+    assert time.monotonic() - began < 3
+    (run,) = experiment.runs()
+    assert (run.status, run.failure.error) == ("cancelled", "Cancelled")
+    assert process.stderr is not None
+    assert "Traceback" not in process.stderr.read()
+    assert not list(Path(experiment.folder).rglob("*.tmp"))
+
+
+def test_two_batches_on_one_experiment_do_not_mix(toy, experiment):
+    process = start_hanging_batch(experiment)
+    try:
+        with pytest.raises(WorkspaceError, match="another claimbook process is working on 'toy'"):
+            batch.execute(toy, [batch.plan(toy, experiment)], limits=QUICK)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=10)
+
+
+def test_a_wrong_parameter_is_refused_before_any_kernel_starts(toy, experiment, edit):
+    edit("effect = 0.6", "efect = 0.6")
+    with pytest.raises(RunError, match="no parameter 'efect', did you mean 'effect'"):
+        batch.plan(toy, experiment)
+    edit("efect = 0.6", 'effect = "0.6"')
+    with pytest.raises(RunError, match=r"effect is '0\.6', which is no float"):
+        batch.plan(toy, experiment)
+    assert experiment.runs() == []
+
+
+def test_runs_in_two_slots_give_what_one_slot_gives(toy, experiment):
+    batch.execute(toy, [batch.plan(toy, experiment)], slots=2, limits=QUICK)
+    assert [run.metrics for run in sorted(experiment.runs(), key=lambda r: r.arm)] == [
+        {"hit@1": 0.2},
+        {"hit@1": 0.6},
+    ]
+
+
+def test_no_environment_value_is_recorded(toy, experiment, monkeypatch):
+    monkeypatch.setenv("SECRET_TOKEN", "hunter2-hunter2")
+    batch.execute(toy, [batch.plan(toy, experiment)], limits=QUICK)
+    for path in Path(experiment.folder).rglob("*"):
+        if path.is_file():
+            assert b"hunter2" not in path.read_bytes(), path
+    assert os.environ["SECRET_TOKEN"] == "hunter2-hunter2"
