@@ -173,7 +173,7 @@ def picture_wall(
     rows = math.ceil(len(pictures) / columns)
     side = min(1.8, 9.0 / columns)
     lines = max(len(_wrapped(caption, side)) for caption in captions)
-    figure, _ = _figure(columns * side, rows * (side + 0.02 + 0.17 * lines), axes=False)
+    figure = _canvas(columns * side, rows * (side + 0.02 + 0.17 * lines))
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid[len(pictures) :]:
         axes.set_axis_off()
@@ -429,19 +429,23 @@ def _matrix_alt(values: Any, row_labels: Sequence[str], column_labels: Sequence[
 # all figures
 
 
-def _figure(width: float, height: float, *, axes: bool = True) -> tuple[Figure, Axes]:
-    """A figure of `width` × `height` inches, its axes without a box."""
+def _canvas(width: float, height: float) -> Figure:
+    """An empty figure of `width` × `height` inches."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
-    if not axes:
-        return figure, None  # type: ignore[return-value]
-    area = figure.subplots()
-    area.spines[["top", "right"]].set_visible(False)
-    area.spines[["left", "bottom"]].set_color(GREY)
-    area.tick_params(color=GREY, labelcolor=INK, labelsize=9)
-    return figure, area
+    return figure
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of `width` × `height` inches and its axes, without a box."""
+    figure = _canvas(width, height)
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(color=GREY, labelcolor=INK, labelsize=9)
+    return figure, axes
 
 
 def _finished(figure: Figure) -> Figure:

@@ -37,7 +37,7 @@ def make_workspace(tmp_path: Path) -> MakeWorkspace:
 
 @pytest.fixture
 def shop(tmp_path: Path, make_workspace: MakeWorkspace) -> Callable[..., Workspace]:
-    """shop(rows, further settings…): a folder `shop` with items.jsonl and a picture for each row, and its table.
+    """shop(rows, further settings…): a folder with items.jsonl, a picture for each row, and its table.
 
     `id`, `image` and `title` of a row are filled in; every picture is of a colour of its own.
     """

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from claimbook.errors import ProductsError
 from claimbook.products import Products, load
 from claimbook.products.drawing import COLOURS, SHAPES
 from claimbook.workspace import Workspace
@@ -75,7 +76,7 @@ def test_all_that_can_be_made_of_one_cell_is_made_once(make_workspace: Make) -> 
     # mugs: 2 materials × (plain + 2 sizes × 8 logos) = 34 when solid, of one colour
     cell = ('source = "catalog"', 'kinds = ["mug"]', 'colours = ["red"]', 'patterns = ["solid"]', "views = 1")
     assert len(load("all", workspace=make_workspace("all", *cell, "n_products = 34"))) == 34
-    with pytest.raises(Exception, match="34 different ones can be drawn"):
+    with pytest.raises(ProductsError, match="34 different ones can be drawn"):
         load("more", workspace=make_workspace("more", *cell, "n_products = 35"))
 
 
@@ -106,7 +107,7 @@ def test_every_silhouette_stays_in_the_studio_and_shows_its_colour(make_workspac
         "views = 1",
     )
     data = load("one", workspace=make_workspace("one", *settings))
-    assert Counter(data.attributes["colour"]) == Counter(COLOURS)
+    assert Counter(data.attributes["colour"]) == Counter(list(COLOURS))
     pixels = data.pixels(64).astype(int)
     red = pixels[data.attributes["colour"].index("red")]
     is_red = (red[..., 0] > red[..., 1] + 60) & (red[..., 0] > red[..., 2] + 60)
@@ -116,7 +117,8 @@ def test_every_silhouette_stays_in_the_studio_and_shows_its_colour(make_workspac
 
 
 def test_the_size_of_a_picture_can_be_chosen(make_workspace: Make) -> None:
-    data = load("big", workspace=make_workspace("big", 'source = "catalog"', "n_products = 2", "size = 224"))
+    settings = ('source = "catalog"', "n_products = 5", "size = 224")
+    data = load("big", workspace=make_workspace("big", *settings))
     assert data.picture(0).size == (224, 224)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +83,14 @@ def test_a_row_without_a_picture_is_named(dataset: Any, tmp_path: Path, make_wor
 def test_a_wrong_image_column_is_answered_with_the_right_one(saved: Workspace) -> None:
     saved.products["hub"]["columns"] = {"title": "name", "image": "name"}
     with pytest.raises(ProductsError, match="name one of: image"):
+        load("hub", workspace=saved)
+
+
+def test_without_the_datasets_library_it_says_how_to_install_it(
+    saved: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(ProductsError, match=r'pip install "claimbook\[hub\]"'):
         load("hub", workspace=saved)
 
 

@@ -92,7 +92,7 @@ def test_filter_subset_and_split_come_in_this_order(shop: Make) -> None:
     assert len(data) == 10
     assert set(data.attributes["kind"]) == {"mug"}
     assert not set(data.train.titles) & set(data.test.titles)
-    assert len(data.train) == len(data.test) == 5
+    assert abs(len(data.train) - 5) <= 1  # groups of two
 
 
 def test_one_picture_under_two_ids_lies_in_one_split(shop: Make, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def judge(
     hypothesis = seal.hypothesis
     _check_seeds(experiment, hypothesis)
     covered = _covered(seal, runs)
-    deviations = [reason for run in covered for reason in _deviations(seal, run)]
+    deviations = [found for run in covered for found in _deviations(seal, run)]
     groups = _by_arm_and_seed(covered)
     empty = _empty_verdict(experiment, seal, family or {}, paper_scale)
     missing = [pair for pair in _needed(hypothesis) if pair not in groups]

@@ -59,19 +59,13 @@ def _dataset(id: str, folder: Path | None, hub_split: str, revision: str | None)
         ) from None
     try:
         if folder is not None and _is_saved(folder):
-            saved = datasets.load_from_disk(str(folder))
-            return saved[hub_split] if isinstance(saved, datasets.DatasetDict) else saved
+            return _one_split(datasets.load_from_disk(str(folder)), hub_split, id)
         if folder is not None:
             return datasets.load_dataset(str(folder), split=hub_split)
         with _offline_when_unreachable():
             return datasets.load_dataset(id, split=hub_split, revision=revision)
-    except KeyError:
-        known = sorted(map(str, saved))
-        raise ProductsError(
-            f"there is no split {hub_split!r}{nearest(hub_split, known)}",
-            fix=f"set hub_split to one of: {', '.join(known)}",
-            where=id,
-        ) from None
+    except ProductsError:
+        raise
     except Exception as error:  # the library raises some forty kinds, from six packages
         raise ProductsError(
             f"the dataset cannot be loaded: {(str(error) or repr(error)).strip().splitlines()[0][:200]}",
@@ -99,6 +93,19 @@ def _offline_when_unreachable() -> Iterator[None]:
     finally:
         for module, value in zip(switches, before, strict=True):
             module.HF_HUB_OFFLINE = value
+
+
+def _one_split(saved: Any, hub_split: str, id: str) -> Any:
+    if not isinstance(saved, dict):  # a Dataset of its own; a DatasetDict is a dict of them
+        return saved
+    if hub_split not in saved:
+        known = sorted(map(str, saved))
+        raise ProductsError(
+            f"there is no split {hub_split!r}{nearest(hub_split, known)}",
+            fix=f"set hub_split to one of: {', '.join(known)}",
+            where=id,
+        )
+    return saved[hub_split]
 
 
 def _is_saved(folder: Path) -> bool:

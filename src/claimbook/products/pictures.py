@@ -107,20 +107,19 @@ def cached_squares(folder: Path, digests: Sequence[str], images: Iterable[Image.
     """
     shape = (len(digests), size, size, 3)
     path = folder / f"{_key(digests, size)}.npy"
-    cached = _open(path, shape)
-    if cached is not None:
-        return cached
     try:
-        _write(path, shape, images)
-        written = _open(path, shape)
+        cached = _open(path, shape)
+        if cached is None:
+            _write(path, shape, images)
+            cached = _open(path, shape)
     except OSError as error:
         raise ProductsError(
             f"the pixels of {len(digests)} pictures cannot be cached: {error.strerror or error}",
             fix="free or open the folder, or set CLAIMBOOK_CACHE to one that can be written",
             where=folder,
         ) from error
-    assert written is not None, path
-    return written
+    assert cached is not None, path
+    return cached
 
 
 def checked_digests(pictures: Sequence[Picture], marks: Path) -> tuple[list[str], dict[int, str]]:

@@ -140,7 +140,7 @@ class HubSpec(_Common, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def rows(self, root: Path, where: str) -> list[Row]:
         folder = _expand(self.id, root, where)
         local = folder if folder.is_dir() else None
-        if local is None and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", self.id):
+        if local is None and not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", self.id):
             raise ProductsError(
                 "there is no such folder", fix="mend `id`: a folder, or owner/name on the hub", where=folder
             )

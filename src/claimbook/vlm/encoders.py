@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -38,14 +39,16 @@ class DualEncoder(nn.Module):
 
 
 def tiny_encoder(
-    tokenizer: TitleTokenizer, size: int = 64, width: int = 96, layers: int = 3, seed: int = 0
+    tokenizer: TitleTokenizer, size: int = 64, width: int = 64, layers: int = 2, seed: int = 0
 ) -> DualEncoder:
     """A CLIP (https://arxiv.org/abs/2103.00020) small enough for a CPU, with random weights.
 
     size: side of the pictures in pixels, a multiple of 16; width: of both towers and of the shared space;
     seed: of the weights. Raises TechniqueError for a size that patches do not fill.
     """
-    from transformers import CLIPConfig, CLIPModel
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")  # only says that a bar will be plain
+        from transformers import CLIPConfig, CLIPModel
 
     if size % PATCH or size <= 0:
         raise TechniqueError(f"size is {size} pixels", fix=f"name a multiple of {PATCH}, such as 64")

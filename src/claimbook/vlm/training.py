@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (the field's name for it)
+from tqdm import tqdm
 
 from claimbook.errors import TechniqueError
 from claimbook.vlm.device import autocast
@@ -56,9 +57,10 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Training:
-    """What a training cost."""
+    """How a training went and what it cost."""
 
-    steps: int
+    history: list[tuple[int, float]]
+    """(step, loss), every log_every steps and at the last."""
     pairs_seen: int
     seconds: float
     """Wall clock of the loop."""
@@ -78,7 +80,7 @@ def train_contrastive(
     batch_size: int,
     lr: float,
     seed: int,
-    log: Callable[[int, float], None],
+    log: Callable[[int, float], None] = lambda step, loss: None,
     log_every: int = 20,
 ) -> Training:
     """Train encoder and loss in place with AdamW, a linear warm-up over a tenth and a cosine decay.
@@ -86,7 +88,8 @@ def train_contrastive(
     A batch holds batch_size different titles, each with one of its pictures, so no negative is secretly a
     positive. loss takes unit vectors [B, d] of pictures and texts and returns a scalar. seed fixes order and
     augmentation, the same for every loss. log gets (step, loss) every log_every steps; in between nothing
-    waits for the device. Raises TechniqueError when there are fewer titles than batch_size.
+    waits for the device. A progress bar goes to standard error. Raises TechniqueError when there are fewer
+    titles than batch_size.
     """
     device = pairs.images.device
     parameters = [*encoder.parameters(), *loss.parameters()]
@@ -103,7 +106,9 @@ def train_contrastive(
     encoder.train()
     generator = torch.Generator(device).manual_seed(seed)
     started = time.perf_counter()
-    for step, (image, text) in enumerate(_batches(pairs, batch_size, steps, seed)):
+    history: list[tuple[int, float]] = []
+    batches = tqdm(_batches(pairs, batch_size, steps, seed), "training", steps, mininterval=2)
+    for step, (image, text) in enumerate(batches):
         with autocast(device):
             pictures = encoder.images(augment(pairs.images[image], generator))
             words = encoder.texts(pairs.ids[text])
@@ -114,8 +119,9 @@ def train_contrastive(
         optimizer.step()
         schedule.step()
         if step % log_every == 0 or step == steps - 1:
-            log(step, float(value.detach()))
-    return Training(steps, steps * batch_size, time.perf_counter() - started)
+            history.append((step, float(value.detach())))
+            log(*history[-1])
+    return Training(history, steps * batch_size, time.perf_counter() - started)
 
 
 @torch.inference_mode()
