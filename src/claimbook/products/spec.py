@@ -71,7 +71,7 @@ class GroceryColumns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class CatalogSpec(_Common, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """source = "catalog": products that claimbook draws."""
 
-    n_products: int = 600
+    n_products: int = 1000
     views: int = 2
     """Pictures of each product."""
     size: int = 128
