@@ -139,7 +139,7 @@ def test_a_verdict_without_numbers_cannot_be_drawn() -> None:
 @needs_korean
 def test_a_korean_forest_plot_has_all_its_glyphs() -> None:
     figure, alt = plots.forest(a_verdict(), "ko")
-    assert {"시드 4", "평균", "95% 신뢰구간", "한계 +0.01"} <= texts(figure)
+    assert {"시드 4", "평균", "95% 신뢰구간", "의미 있는 최소 차이 +0.01"} <= texts(figure)
     assert "시드 4 −0.008" in alt
     assert "95% 신뢰구간 [+0.003, +0.032]" in alt
 

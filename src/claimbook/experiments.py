@@ -53,17 +53,21 @@ class Experiment:
 
     @property
     def slug(self) -> str:
+        """The folder's name."""
         return self.folder.name
 
     @property
     def seal_path(self) -> Path:
+        """seal.json, which need not exist."""
         return self.folder / "seal.json"
 
     @property
     def verdict_path(self) -> Path:
+        """verdict.json, which need not exist."""
         return self.folder / "verdict.json"
 
     def run_folder(self, run_id: str) -> Path:
+        """Where a run's records lie."""
         return self.folder / "runs" / run_id
 
     def notebook_path(self, run_id: str) -> Path:
@@ -73,14 +77,14 @@ class Experiment:
     def hypothesis(self) -> Hypothesis:
         """What hypothesis.toml says now. Raises RecordError with file and line."""
         path = self.folder / "hypothesis.toml"
-        return read_hypothesis(_read(path).decode("utf-8"), self._name(path))
+        return read_hypothesis(self._text(path), self._name(path))
 
     def seal(self) -> Seal | None:
         """The seals, or None before the first. Raises RecordError when the file was edited."""
         if not self.seal_path.exists():
             return None
         name = self._name(self.seal_path)
-        seal = decode_json(_read(self.seal_path), Seal, name)
+        seal = decode_json(self._read(self.seal_path), Seal, name)
         for number, entry in enumerate(seal.entries):
             if not entry.intact():
                 raise RecordError(
@@ -96,14 +100,14 @@ class Experiment:
         """The verdict as recorded, or None before the first judgement."""
         if not self.verdict_path.exists():
             return None
-        return decode_json(_read(self.verdict_path), Verdict, self._name(self.verdict_path))
+        return decode_json(self._read(self.verdict_path), Verdict, self._name(self.verdict_path))
 
     def decision(self) -> tuple[Decision, str] | None:
         """Front matter and Markdown body of README.md, or None when there is none yet."""
         path = self.folder / "README.md"
         if not path.exists():
             return None
-        return read_decision(path.read_text("utf-8"), self._name(path))
+        return read_decision(self._text(path), self._name(path))
 
     def runs(self) -> list[Run]:
         """All runs, oldest first. A run whose supervisor is gone reads as lost."""
@@ -114,12 +118,12 @@ class Experiment:
         path = self.run_folder(run_id) / "metrics.jsonl"
         if not path.exists():
             return [], None
-        return read_steps(path.read_text("utf-8"), self._name(path))
+        return read_steps(self._text(path), self._name(path))
 
     def items(self, run: Run) -> ItemScores:
         """Item scores of a finished run. Raises RecordError when they are missing or were changed."""
         path = self.run_folder(run.id) / "items.parquet"
-        data = _read(path)
+        data = self._read(path)
         if hashlib.sha256(data).hexdigest() != run.items_sha256:
             raise RecordError(
                 "the item scores are not those that the run wrote",
@@ -129,12 +133,15 @@ class Experiment:
         return ItemScores.from_parquet(data, self._name(path))
 
     def save_seal(self, seal: Seal) -> None:
+        """Write seal.json whole."""
         write_json(self.seal_path, encode_json(seal))
 
     def save_verdict(self, verdict: Verdict) -> None:
+        """Write verdict.json whole."""
         write_json(self.verdict_path, encode_json(verdict))
 
     def save_run(self, run: Run) -> None:
+        """Write a run's run.json whole."""
         write_json(self.run_folder(run.id) / "run.json", encode_json(run))
 
     def save_items(self, run_id: str, scores: ItemScores) -> str:
@@ -155,7 +162,7 @@ class Experiment:
 
     def _runs(self) -> Iterator[Run]:
         for path in (self.folder / "runs").glob("*/run.json"):
-            run = decode_json(_read(path), Run, self._name(path))
+            run = decode_json(self._read(path), Run, self._name(path))
             if run.id != path.parent.name:
                 raise RecordError(
                     f"id is {run.id!r}, the folder is called {path.parent.name!r}",
@@ -165,6 +172,23 @@ class Experiment:
             if run.status == "running" and not is_alive(run.process):
                 run = msgspec.structs.replace(run, status="lost")
             yield run
+
+    def _read(self, path: Path) -> bytes:
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            raise RecordError(
+                "the file is missing", fix="restore it (git checkout)", where=self._name(path)
+            ) from None
+
+    def _text(self, path: Path) -> str:
+        data = self._read(path)
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise RecordError(
+                f"byte {error.start} is no UTF-8", fix="save the file as UTF-8", where=self._name(path)
+            ) from error
 
     def _name(self, path: Path) -> str:
         """How an error calls a file: from experiments/ on."""
@@ -199,10 +223,3 @@ def is_alive(process: Process) -> bool:
 
 def _host() -> str:
     return hashlib.sha256(platform.node().encode()).hexdigest()[:12]
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise RecordError("the file is missing", fix="restore it (git checkout)", where=path) from None

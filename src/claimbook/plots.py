@@ -63,9 +63,9 @@ _WORDS = {
         "clusters": "묶음 {units:,}개",
         "axis": "지표 {metric} 차이(처리군 − 기준군)",
         "gain": "지표 {metric} 개선 폭(낮을수록 좋음)",
-        "margin": "한계",
+        "margin": "의미 있는 최소 차이",
         "alt": "숲 그림, 지표 {metric}: {seeds}평균 차이 {effect}, {level}% 신뢰구간 [{low}, {high}], "
-        "한계 {margin}. 양수일수록 처리군에 유리합니다.",
+        "의미 있는 최소 차이 {margin}. 양수일수록 처리군에 유리합니다.",
         "alt seed": "시드 {seed} {difference}; ",
     },
 }

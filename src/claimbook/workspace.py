@@ -38,18 +38,22 @@ class Workspace:
 
     @property
     def papers(self) -> Path:
+        """Notes and metadata, a folder per paper."""
         return self.root / "papers"
 
     @property
     def experiments(self) -> Path:
+        """A folder per hypothesis."""
         return self.root / "experiments"
 
     @property
     def notebooks(self) -> Path:
+        """One notebook per technique."""
         return self.root / "notebooks"
 
     @property
     def site(self) -> Path:
+        """The built pages."""
         return self.root / "site"
 
     @property

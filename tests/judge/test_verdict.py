@@ -87,7 +87,7 @@ def test_the_family_adjusts_p_and_can_take_the_support_away(by_seed: Build) -> N
     alone, one_more = study.judge(), study.judge(family={"other": None})
     assert (alone.outcome, one_more.outcome) == ("supported", "inconclusive")
     assert one_more.p_adjusted == 2 * 2 / 64
-    assert one_more.family == ["other", "siglip-small-batch"]
+    assert one_more.family == {"other": None, "siglip-small-batch": 0.03125}
     # a smaller p of another takes the full multiplier: ours carries the next
     assert study.judge(family={"other": 0.001}).p_adjusted == 2 / 64
 
@@ -95,7 +95,7 @@ def test_the_family_adjusts_p_and_can_take_the_support_away(by_seed: Build) -> N
 def test_its_own_slug_in_the_family_is_not_counted_twice(by_seed: Build) -> None:
     verdict = by_seed(around(0.02)).judge(family={"siglip-small-batch": 0.5})
     assert verdict.p_adjusted == 2 / 64
-    assert verdict.family == ["siglip-small-batch"]
+    assert verdict.family == {"siglip-small-batch": 0.03125}
 
 
 def test_superiority_is_seldom_supported_when_there_is_none(by_seed: Build) -> None:

@@ -27,15 +27,15 @@ def test_every_product_has_its_own_attributes_and_its_own_titles(catalog: Produc
     columns = [
         first.attributes[name] for name in ("kind", "colour", "pattern", "material", "print_size", "logo")
     ]
-    assert len(first) == len(set(zip(*columns, strict=True))) == 600
-    assert len(set(first.titles)) == len(set(first.attributes["title_ko"])) == 600
+    assert len(first) == len(set(zip(*columns, strict=True))) == 1000
+    assert len(set(first.titles)) == len(set(first.attributes["title_ko"])) == 1000
 
 
 def test_two_views_of_a_product_have_one_title_and_two_pictures(catalog: Products) -> None:
-    assert catalog.attributes["view"] == ("0", "1") * 600
+    assert catalog.attributes["view"] == ("0", "1") * 1000
     assert catalog.titles[0::2] == catalog.titles[1::2]
     assert catalog.attributes["title_ko"][0::2] == catalog.attributes["title_ko"][1::2]
-    assert len(set(catalog.digests)) == 1200
+    assert len(set(catalog.digests)) == 2000
     assert not np.array_equal(catalog.picture(0), catalog.picture(1))
 
 
@@ -44,7 +44,7 @@ def test_kinds_colours_and_patterns_are_balanced(catalog: Products, column: str,
     counts = Counter(catalog.first_picture_per_product().attributes[column])
     assert len(counts) == n
     assert max(counts.values()) - min(counts.values()) <= 3
-    assert abs(sum(map(bool, catalog.attributes["logo"])) / 1200 - 0.5) < 0.1
+    assert abs(sum(map(bool, catalog.attributes["logo"])) / 2000 - 0.5) < 0.1
 
 
 def test_a_title_says_what_the_attributes_say(catalog: Products) -> None:

@@ -17,7 +17,7 @@ def test_the_catalog_needs_no_workspace(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     data = load("catalog")
-    assert len(data) == 1200
+    assert len(data) == 2000
     assert data.cache == tmp_path / "cache" / "claimbook" / "products"
 
 
@@ -45,7 +45,7 @@ def test_a_name_without_a_table_is_answered_with_the_nearest(make_workspace: Mak
             "n_product is no setting of this source, did you mean 'n_products'?",
         ),
         ('source = "catalog"\nn = "many"', "Expected `int | null`, got `str` - at `$.n`"),
-        ('source = "catalog"\nn = 5000', "n is 5000, and there are 1200 pictures"),
+        ('source = "catalog"\nn = 5000', "n is 5000, and there are 2000 pictures"),
         ('source = "catalog"\nn = 1', "n is 1"),
         ('source = "catalog"\nn_products = 0', "n_products is 0"),
         ('source = "catalog"\nkinds = ["mugg"]', "did you mean 'mug'?"),

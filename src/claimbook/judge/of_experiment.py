@@ -41,7 +41,7 @@ def judge_experiment(workspace: Workspace, experiment: Experiment) -> Verdict:
 
 
 def family(workspace: Workspace, slug: str, data: str, metric: str) -> dict[str, float | None]:
-    """The other experiments ever sealed on the same product set and metric: slug → p, None before a verdict."""
+    """p of the other experiments ever sealed on a product set and metric, None for one without a verdict."""
     members: dict[str, float | None] = {}
     for other in experiments(workspace):
         seal = None if other.slug == slug else other.seal()

@@ -137,6 +137,7 @@ class DrawnPicture:
         """A drawing cannot be broken."""
 
     def decode(self, data: bytes) -> Image.Image:
+        """The picture, drawn at its full size."""
         look = Look(**dataclasses.asdict(self.product), seed=self.seed)
         return drawing.draw(look, View(self.seed, self.view), self.size)
 

@@ -51,9 +51,11 @@ class EncodedPicture:
     """A picture stored as a file's bytes (JPEG, PNG, WebP, …)."""
 
     def check(self, data: bytes) -> None:
+        """Decode every pixel. Raises UnreadablePictureError."""
         self.decode(data)
 
     def decode(self, data: bytes) -> Image.Image:
+        """The picture as RGB. Raises UnreadablePictureError."""
         try:
             with Image.open(io.BytesIO(data)) as image:
                 image.load()
@@ -71,6 +73,7 @@ class FilePicture(EncodedPicture):
     path: Path
 
     def read(self) -> bytes:
+        """The file's bytes. Raises UnreadablePictureError."""
         try:
             return self.path.read_bytes()
         except FileNotFoundError:

@@ -83,6 +83,7 @@ class CatalogSpec(_Common, frozen=True, forbid_unknown_fields=True, kw_only=True
     columns: CatalogColumns = CatalogColumns()
 
     def rows(self, root: Path, where: str) -> list[Row]:
+        """The rows of the source, before filters. Raises ProductsError."""
         if self.columns.title not in CATALOG_TITLES:
             raise ProductsError(
                 f"columns.title is {self.columns.title!r}{nearest(self.columns.title, list(CATALOG_TITLES))}",
@@ -112,6 +113,7 @@ class FolderSpec(_Common, frozen=True, forbid_unknown_fields=True, kw_only=True)
     columns: Columns = Columns()
 
     def rows(self, root: Path, where: str) -> list[Row]:
+        """The rows of the source, before filters. Raises ProductsError."""
         return read_folder(_expand(self.path, root, where), self.table, self.columns)
 
 
@@ -123,6 +125,7 @@ class GrocerySpec(_Common, frozen=True, forbid_unknown_fields=True, kw_only=True
     columns: GroceryColumns = GroceryColumns()
 
     def rows(self, root: Path, where: str) -> list[Row]:
+        """The rows of the source, before filters. Raises ProductsError."""
         return read_grocery(_expand(self.path, root, where), self.columns.title)
 
 
@@ -138,6 +141,7 @@ class HubSpec(_Common, frozen=True, forbid_unknown_fields=True, kw_only=True):
     columns: Columns = Columns()
 
     def rows(self, root: Path, where: str) -> list[Row]:
+        """The rows of the source, before filters. Raises ProductsError."""
         folder = _expand(self.id, root, where)
         local = folder if folder.is_dir() else None
         if local is None and not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", self.id):

@@ -58,8 +58,9 @@ class Verdict(MachineRecord, frozen=True):
     """Two-sided exact sign-flip p (scope method) or permutation p over clusters (scope checkpoints)."""
     p_adjusted: float | None
     """p after Holm's correction over the family."""
-    family: list[str]
-    """All experiments sealed on the same product set and metric, this one included."""
+    family: dict[str, float | None]
+    """p of every experiment sealed on the same product set and metric, this one included, as it was known at
+    the judgement; None for one that had no verdict yet."""
     smallest_p: float | None
     """The smallest p that this design can reach."""
     equivalent: bool

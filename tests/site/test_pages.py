@@ -1,0 +1,206 @@
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claimbook.judge import OUTCOME_NAMES, sentence
+from claimbook.records import Scale, Seal, Step
+from claimbook.site import build
+from claimbook.site.dossier import read_dossier
+from claimbook.site.pages import curve_series, scale_rows, shown_value
+from claimbook.workspace import Workspace
+
+
+class Passages(HTMLParser):
+    """The text of each element, with the language in force there, and the heading levels."""
+
+    void = {"meta", "link", "img", "br", "hr", "input"}
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.languages: list[str] = []
+        self.texts: list[tuple[str, str]] = []
+        self.headings: list[int] = []
+        self.feed(path.read_text("utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if len(tag) == 2 and tag[0] == "h" and tag[1].isdigit():
+            self.headings.append(int(tag[1]))
+        if tag not in self.void:
+            self.languages.append(dict(attrs).get("lang") or (self.languages or [""])[-1])
+
+    def handle_endtag(self, tag: str) -> None:
+        self.languages.pop()
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.texts.append((self.languages[-1], data.strip()))
+
+    def text(self) -> str:
+        return " ".join(text for _, text in self.texts)
+
+
+@pytest.mark.parametrize(("site", "first", "second"), [("full", "en", "ko"), ("korean", "ko", "en")])
+def test_the_verdict_stands_in_both_languages_the_workspaces_first(
+    site: str, first: Any, second: Any, request: pytest.FixtureRequest
+) -> None:
+    workspace: Workspace = request.getfixturevalue(site)
+    verdict = read_dossier(workspace, "judged").verdict
+    assert verdict is not None
+    texts = Passages(workspace.site / "experiments/judged.html").texts
+    places = [texts.index((language, sentence(verdict, language))) for language in (first, second)]
+    assert places == sorted(places)
+    assert (first, sentence(verdict, first)) in Passages(workspace.site / "index.html").texts
+
+
+@pytest.mark.parametrize("site", ["full", "korean"])
+def test_headings_are_in_order_on_every_page(site: str, request: pytest.FixtureRequest) -> None:
+    workspace: Workspace = request.getfixturevalue(site)
+    for path in workspace.site.rglob("*.html"):
+        headings = Passages(path).headings
+        assert headings[0] == 1, path
+        assert headings.count(1) == 1, path
+        steps = [after - before for before, after in pairwise(headings)]
+        assert max(steps, default=0) <= 1, path
+
+
+def test_passages_name_their_language(full: Workspace, korean: Workspace) -> None:
+    assert ("ko", "봉인만 된 실험") in Passages(full.site / "index.html").texts
+    assert ("en", "Sigmoid beats softmax") in Passages(korean.site / "index.html").texts
+    claims = Passages(full.site / "papers/siglip.html").texts
+    assert ("ko", "편향을 −10으로 초기화하면 학습 초기가 안정적이다.") in claims
+
+
+def test_an_outcome_is_a_word_and_not_only_a_colour(korean: Workspace) -> None:
+    assert OUTCOME_NAMES["ko"]["supported"] in Passages(korean.site / "index.html").text()
+
+
+def test_the_board_says_what_comes_next(full: Workspace) -> None:
+    text = Passages(full.site / "index.html").text()
+    assert "claimbook run sealed" in text
+    assert "0 of 15 runs finished" in text
+    assert "claimbook check hostile && claimbook seal hostile" in text
+
+
+def test_when_all_runs_are_finished_judging_comes_next(workspace: Workspace, make: Any) -> None:
+    make.put_judged(workspace)
+    (workspace.experiments / "judged" / "verdict.json").unlink()
+    dossier = read_dossier(workspace, "judged")
+    assert (dossier.state, dossier.done, dossier.planned) == ("sealed", 15, 15)
+    assert dossier.next == ("next_judge", "claimbook judge judged")
+
+
+def test_a_verdict_about_an_earlier_seal_is_not_shown(workspace: Workspace, make: Any) -> None:
+    make.put_judged(workspace)
+    experiment = read_dossier(workspace, "judged").experiment
+    seal = experiment.seal()
+    assert seal is not None
+    text = make.hypothesis("Sigmoid beats softmax").replace("epochs = 6", "epochs = 9")
+    experiment.save_seal(Seal(entries=[*seal.entries, make.seal_of(text, reason="longer")]))
+    dossier = read_dossier(workspace, "judged")
+    assert (dossier.state, dossier.verdict) == ("outdated", None)
+    assert dossier.next == ("next_run", "claimbook run judged")
+    build(workspace)
+    assert "Judged before an amendment" in Passages(workspace.site / "index.html").text()
+
+
+def test_what_was_sealed_is_shown_and_not_what_was_written_later(workspace: Workspace, make: Any) -> None:
+    make.put_judged(workspace)
+    path = workspace.experiments / "judged" / "hypothesis.toml"
+    path.write_text(path.read_text("utf-8").replace("margin = 0.01", "margin = 0.001"), "utf-8")
+    dossier = read_dossier(workspace, "judged")
+    assert dossier.hypothesis is not None
+    assert (dossier.hypothesis.margin, dossier.changed) == (0.01, ["margin"])
+    build(workspace)
+    assert "was changed after sealing" in Passages(workspace.site / "experiments/judged.html").text()
+
+
+def test_the_experiment_page_shows_what_the_records_say(full: Workspace) -> None:
+    text = Passages(full.site / "experiments/judged.html").text()
+    for shown in (
+        "+0.032",  # the effect, (0.035 + 0.026 + 0.032 + 0.038 + 0.029) / 5
+        "2026-11-03 14:00 KST",  # sealed at 05:00 UTC
+        "5 epochs were too few",
+        "catalog: 1,920 pictures of 480 products",
+        "[−0.001, +0.001]",
+        "torch 2.6.0 → 2.7.1",
+        "MemoryError",
+        "86M",
+        "27×",
+        "1.3 GiB",
+        "2 min 10 s",
+        "shuffle_pairs",
+        "시그모이드 손실은 쌍마다 독립이라",
+        "The gain holds on",
+    ):
+        assert shown in text, shown
+
+
+def test_curves_of_all_arms_and_seeds_are_overlaid(full: Workspace) -> None:
+    series = curve_series(read_dossier(full, "judged"))
+    assert list(series) == ["loss"]
+    names = [f"{arm}/{seed}" for arm in ("baseline", "treatment", "shuffled") for seed in range(5)]
+    assert list(series["loss"]) == names
+    assert series["loss"]["treatment/0"][0] == (0, 1.7)
+    assert "Curves of loss over step" in (full.site / "experiments/judged.html").read_text("utf-8")
+
+
+def test_long_curves_are_thinned_and_keep_their_ends(workspace: Workspace, make: Any) -> None:
+    make.put_judged(workspace)
+    dossier = read_dossier(workspace, "judged")
+    steps = [Step(step=step, values={"loss": 1.0}, at=0.0) for step in range(10_000)]
+    dossier.steps = {"treatment-0": steps}
+    points = curve_series(dossier)["loss"]["treatment/0"]
+    assert len(points) == 401
+    assert (points[0][0], points[1][0], points[-1][0]) == (0, 25, 9_999)
+
+
+def test_the_paper_page_says_whether_a_number_was_looked_up(full: Workspace) -> None:
+    text = Passages(full.site / "papers/siglip.html").text()
+    assert "73.4 confirmed" in text
+    assert "the curve without bias diverges from memory" in text
+    assert "v1, v2, v3, v4" in text
+    assert "entered by hand" in Passages(full.site / "papers/hostile.html").text()
+
+
+def test_every_table_has_a_caption_and_scopes(full: Workspace) -> None:
+    html = (full.site / "experiments/judged.html").read_text("utf-8")
+    assert html.count("<table") == html.count("<caption") > 4
+    assert html.count("<th") - html.count("<thead") == html.count("<th scope=")
+
+
+def test_a_scale_without_a_partner_has_no_ratio() -> None:
+    rows = scale_rows(Scale(parameters=2e6, resolution=64), Scale(parameters=4e8))
+    assert [(row.label, row.ours, row.papers, row.ratio) for row in rows] == [
+        ("parameters_scale", "2M", "400M", "200×"),
+        ("resolution_scale", "64", None, None),
+    ]
+    assert scale_rows(None, None) == []
+
+
+def test_values_are_written_as_in_toml() -> None:
+    assert [shown_value(value) for value in (True, -10.0, "catalog", [1, "a"])] == [
+        "true",
+        "-10.0",
+        "catalog",
+        "1, a",
+    ]
+
+
+@pytest.mark.parametrize("outcome", ["inadmissible", "deviated"])
+def test_a_verdict_without_an_effect_says_why(workspace: Workspace, make: Any, outcome: str) -> None:
+    nothing = {
+        "effect": None,
+        "interval": None,
+        "p": None,
+        "p_adjusted": None,
+        "smallest_p": None,
+        "pairs": [],
+    }
+    make.put_judged(
+        workspace, outcome=outcome, reasons=["seed 4 of the baseline is missing"], means={}, **nothing
+    )
+    assert build(workspace).errors == []
+    assert "seed 4 of the baseline is missing" in Passages(workspace.site / "experiments/judged.html").text()
