@@ -41,15 +41,17 @@ def only_baseline(toy, experiment, crash: str, limits: Limits = QUICK):
 
 
 def processes_of(experiment: Experiment) -> list[psutil.Process]:
-    """Living processes that were started for runs of an experiment: workers and kernels."""
+    """Living workers and kernels; kernels are told by the run folder in their environment."""
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get("CLAIMBOOK_RUN", "").startswith(str(experiment.folder)):
+            of_run = process.environ().get("CLAIMBOOK_RUN", "").startswith(str(experiment.folder))
+            is_worker = "claimbook.runner.worker" in process.cmdline()
+            if (of_run or is_worker) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except psutil.Error:
             continue
-    return [p for p in found if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    return found
 
 
 def wait_until(condition, seconds: float, what: str):

@@ -123,7 +123,7 @@ def test_a_paper_without_a_note_is_still_there(workspace: Workspace, make: Any) 
 def test_bytes_that_are_no_text_are_an_error_like_any_other(workspace: Workspace, make: Any) -> None:
     make.put_sealed(workspace)
     (workspace.experiments / "sealed" / "hypothesis.toml").write_bytes(b"title = '\xff'")
-    assert [type(error) for error in build(workspace).errors] == [SiteError]
+    assert [type(error) for error in build(workspace).errors] == [RecordError]
 
 
 def test_a_broken_notebook_costs_its_page_only(workspace: Workspace, make: Any) -> None:

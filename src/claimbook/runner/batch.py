@@ -8,14 +8,14 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from claimbook.experiments import Experiment, this_process
 from claimbook.records import Run
 from claimbook.records.experiment import Value
 from claimbook.runner.state import State, current_state
-from claimbook.runner.supervise import Limits, Progress, supervise
+from claimbook.runner.supervise import Limits, Progress, Slot
 from claimbook.session import new_run_id, now
 from claimbook.surroundings import distributions, git_state
 from claimbook.workspace import Workspace
@@ -97,12 +97,9 @@ def execute(
 
         def work() -> list[Run]:
             done = []
-            while not stop.is_set():
-                try:
-                    job = jobs.get_nowait()
-                except queue.Empty:
-                    break
-                done.append(_run(workspace, *job, limits, stop, report))
+            with Slot(limits) as slot, suppress(queue.Empty):
+                while not stop.is_set():
+                    done.append(_run(workspace, *jobs.get_nowait(), slot, stop, report))
             return done
 
         with ThreadPoolExecutor(slots) as pool:
@@ -122,7 +119,7 @@ def _run(
     one: Plan,
     arm: str,
     seed: int,
-    limits: Limits,
+    slot: Slot,
     stop: threading.Event,
     report: Callable[[Progress], None],
 ) -> Run:
@@ -144,6 +141,6 @@ def _run(
         process=this_process(),
     )
     one.experiment.save_run(run)
-    ended = supervise(one.experiment, run, one.state.notebook_path, limits, stop, report)
+    ended = slot.run(one.experiment, run, one.state.notebook_path, stop, report)
     report(Progress(ended))
     return ended

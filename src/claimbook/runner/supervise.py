@@ -1,4 +1,4 @@
-"""One run under supervision: its worker, its kernel, its time limit, and the record of how it ended.
+"""Runs under supervision: a worker, a kernel each, time limits, and the record of how each one ended.
 
 The record is ours alone. papermill's own metadata calls every cell completed after a time-out or a kill.
 """
@@ -6,7 +6,6 @@ The record is ours alone. papermill's own metadata calls every cell completed af
 from __future__ import annotations
 
 import json
-import os
 import queue
 import signal
 import subprocess
@@ -56,57 +55,87 @@ class Limits:
     """Processor threads of the numeric libraries; None leaves their own choice."""
 
 
-def supervise(
-    experiment: Experiment,
-    run: Run,
-    notebook: Path,
-    limits: Limits,
-    stop: threading.Event,
-    report: Callable[[Progress], None],
-) -> Run:
-    """Execute a notebook as the run that is recorded as running; return its record as it ended.
+class Slot:
+    """A place where runs are made one after another, with a worker process that is reused.
 
-    Whatever happens, run.json says so afterwards and neither worker nor kernel is left. `stop` cancels.
+    A context manager: when it is left, neither worker nor kernel lives on.
     """
-    began = time.monotonic()
-    worker = _Worker(experiment, run, notebook, limits)
-    try:
-        ending = _follow(worker, experiment, run, limits, stop, report, began)
-    finally:
-        worker.end()
-    ended = _ended(experiment, run, ending, time.monotonic() - began)
-    experiment.save_run(ended)
-    return ended
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._worker: _Worker | None = None
+
+    def __enter__(self) -> Slot:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._end_worker()
+
+    def run(
+        self,
+        experiment: Experiment,
+        run: Run,
+        notebook: Path,
+        stop: threading.Event,
+        report: Callable[[Progress], None],
+    ) -> Run:
+        """Execute a notebook as the run that is recorded as running; return its record as it ended.
+
+        Whatever happens, run.json says so afterwards and the kernel is gone. `stop` cancels.
+        """
+        began = time.monotonic()
+        if self._worker is None:
+            self._worker = _Worker(self._limits)
+        self._worker.begin(experiment, run, notebook)
+        healthy = False
+        try:
+            ending, healthy = _follow(self._worker, experiment, run, self._limits, stop, report, began)
+        finally:
+            if healthy:
+                self._worker.end_kernel()
+            else:
+                self._end_worker()
+        ended = _ended(experiment, run, ending, time.monotonic() - began)
+        experiment.save_run(ended)
+        return ended
+
+    def _end_worker(self) -> None:
+        if self._worker is not None:
+            self._worker.end()
+            self._worker = None
 
 
 class _Worker:
-    """A worker process, the events that it sends, and the kernel that it started."""
+    """A worker process and the events that it sends; kernels are its children."""
 
-    def __init__(self, experiment: Experiment, run: Run, notebook: Path, limits: Limits) -> None:
+    def __init__(self, limits: Limits) -> None:
         self.events: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        self._kernel: psutil.Process | None = None
+        self._limits = limits
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed in `end`)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "claimbook.runner.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=_environment(experiment.run_folder(run.id), limits),
             start_new_session=True,  # Ctrl-C reaches the supervisor alone, which ends its workers in order
         )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def begin(self, experiment: Experiment, run: Run, notebook: Path) -> None:
+        """Give it a job; `next` tells how it goes."""
         job = {
             "notebook": str(notebook),
             "output": str(experiment.notebook_path(run.id)),
             "folder": str(notebook.parent),
             "parameters": run.parameters,
-            "cell_timeout": limits.cell_seconds,
+            "environment": _environment(experiment.run_folder(run.id), self._limits),
+            "cell_timeout": self._limits.cell_seconds,
         }
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # it died at once; `next` will say so
+        with suppress(BrokenPipeError):  # it died; `next` will say so
             self._process.stdin.write(json.dumps(job).encode() + b"\n")
             self._process.stdin.flush()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
 
     def next(self, seconds: float) -> dict[str, Any] | None:
         """The next event, an empty one when none came in time, or None when the worker is gone."""
@@ -128,6 +157,7 @@ class _Worker:
         """Leave neither worker nor kernel. Safe to call at any time."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        children = self._children()
         with suppress(BrokenPipeError):
             self._process.stdin.close()  # the worker kills its kernel and goes
         try:
@@ -135,34 +165,33 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._end_kernel()
+        _kill(children)
         self._reader.join(timeout=1)
         self._process.stdout.close()
         self._errors.close()
 
-    def _end_kernel(self) -> None:
-        if self._kernel is None:
-            return
+    def end_kernel(self) -> None:
+        """Make sure that the kernel, and what it started, is gone."""
+        _kill(self._children())
+
+    def _children(self) -> list[psutil.Process]:
         try:
-            if self._kernel.is_running() and os.name == "posix":
-                os.killpg(self._kernel.pid, signal.SIGKILL)  # the kernel leads a session of its own
-            elif self._kernel.is_running():
-                self._kernel.kill()
-            self._kernel.wait(timeout=2)
-        except (psutil.Error, ProcessLookupError):
-            pass
+            return psutil.Process(self._process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
 
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            event = json.loads(line)
-            if event["event"] == "kernel":
-                try:
-                    self._kernel = psutil.Process(event["pid"])
-                except psutil.NoSuchProcess:
-                    continue
-            self.events.put(event)
+            self.events.put(json.loads(line))
         self.events.put(None)
+
+
+def _kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=2)
 
 
 _Ending = tuple[str, Failure | None]
@@ -177,26 +206,28 @@ def _follow(
     stop: threading.Event,
     report: Callable[[Progress], None],
     began: float,
-) -> _Ending:
+) -> tuple[_Ending, bool]:
+    """How the run ended, and whether the worker can make another."""
     progress = Progress(run)
     report(progress)
     while True:
         event = worker.next(0.2)
         if stop.is_set():
-            return "cancelled", Failure(error="Cancelled", message="stopped from outside")
+            return ("cancelled", Failure(error="Cancelled", message="stopped from outside")), False
         if limits.seconds is not None and time.monotonic() - began > limits.seconds:
             message = f"the run took longer than {limits.seconds:g} s"
-            return "timed-out", Failure(error="RunTimeout", message=message, cell=progress.cell or None)
+            failure = Failure(error="RunTimeout", message=message, cell=progress.cell or None)
+            return ("timed-out", failure), False
         if event is None:
-            return "failed", worker.death()
+            return ("failed", worker.death()), False
         match event["event"]:
             case "finished":
-                return "finished", None
+                return ("finished", None), True
             case "failed":
-                return "failed", msgspec.convert(event, Failure)
+                return ("failed", msgspec.convert(event, Failure)), True
             case "timed-out":
                 failure = Failure(error="CellTimeout", message=event["message"], cell=progress.cell)
-                return "timed-out", failure
+                return ("timed-out", failure), True
             case "cell":
                 progress = replace(progress, cell=event["index"], cells=event["count"])
                 report(progress)
@@ -231,7 +262,8 @@ def _ended(experiment: Experiment, run: Run, ending: _Ending, seconds: float) ->
 
 
 def _environment(folder: Path, limits: Limits) -> dict[str, str]:
-    environment = {**os.environ, RUN_VARIABLE: str(folder), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    """Variables that a run's kernel gets on top of ours."""
+    environment = {RUN_VARIABLE: str(folder), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     if limits.threads:
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             environment[name] = str(limits.threads)
