@@ -176,6 +176,12 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
 
 @pytest.fixture
+def make_notebook() -> Callable[..., None]:
+    """`write_notebook`, for tests that cannot import this file."""
+    return write_notebook
+
+
+@pytest.fixture
 def edit(toy: Workspace) -> Callable[[str, str], None]:
     """Replace a text in the toy hypothesis, as a person would."""
 

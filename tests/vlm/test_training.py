@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F  # noqa: N812
 
 from claimbook.errors import TechniqueError
 from claimbook.vlm.device import autocast, make_deterministic, pick_device
@@ -118,3 +119,19 @@ def test_cuda_trains_in_bfloat16_with_float32_logits():
     assert images.dtype == torch.float32
     scores, _ = retrieval_scores(images, texts, pairs.text_of_image, ks=(1,))
     assert scores["i2t_recall@1"].mean() == 1.0
+
+
+def test_augmentation_crops_and_mirrors_as_an_affine_grid_does():
+    images = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
+    ours = augment(images, torch.Generator().manual_seed(4))
+    generator = torch.Generator().manual_seed(4)
+    scale = 0.8 + 0.2 * torch.rand(5, 1, generator=generator)
+    shift = (1 - scale) * (2 * torch.rand(5, 2, generator=generator) - 1)
+    mirror = 1 - 2 * torch.randint(0, 2, (5, 1), generator=generator).float()
+    assert set(mirror.flatten().tolist()) == {1.0, -1.0}
+    theta = torch.zeros(5, 2, 3)
+    theta[:, 0, 0], theta[:, 1, 1] = (scale * mirror)[:, 0], scale[:, 0]
+    theta[:, :, 2] = shift
+    grid = F.affine_grid(theta, [5, 3, 32, 32], align_corners=False)
+    theirs = F.grid_sample(images.float() / 127.5 - 1, grid, padding_mode="border", align_corners=False)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)

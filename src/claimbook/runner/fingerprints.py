@@ -77,7 +77,15 @@ def data_fingerprint(parameter_sets: Iterable[Mapping[str, Value]], workspace: W
 
 
 def _imports(text: str, path: Path) -> Iterator[str]:
-    """Dotted names that a source imports; `from a import b` may name a module a.b, so both come."""
+    """Dotted names that a source imports, their packages too: importing a.b runs a's code as well."""
+    for name in _imported_names(text, path):
+        parts = name.split(".")
+        for end in range(1, len(parts) + 1):
+            yield ".".join(parts[:end])
+
+
+def _imported_names(text: str, path: Path) -> Iterator[str]:
+    """`from a import b` may name a module a.b, so both come."""
     package = _package_of(path)
     for node in ast.walk(ast.parse(text, filename=str(path))):
         if isinstance(node, ast.Import):

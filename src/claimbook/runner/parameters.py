@@ -111,7 +111,9 @@ def _parameter(statement: ast.stmt, lines: list[str], notebook: Path) -> Paramet
     where = f"{notebook}: parameters cell, line {statement.lineno}"
     shape = "write each parameter as `name: type = value`"
     if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
-        raise RunError(f"`{ast.unparse(statement)}` is no typed parameter", fix=shape, where=where)
+        raise RunError(
+            f"`{lines[statement.lineno - 1].strip()}` is no typed parameter", fix=shape, where=where
+        )
     name, kind = statement.target.id, ast.unparse(statement.annotation)
     if statement.value is None:
         raise RunError(f"{name} has no default", fix=shape, where=where)
