@@ -160,6 +160,20 @@ def test_a_notebook_that_forgets_to_finish_is_failed(toy, experiment):
     assert (run.status, run.failure.error) == ("failed", "NotFinished")
 
 
+def test_a_run_whose_code_changed_under_it_does_not_count(toy, experiment):
+    helper = toy.notebooks / "shelf.py"
+    helper.write_text("SIZE = 1\n")
+    notebook = toy.notebook("toy")
+    notebook.write_text(
+        notebook.read_text().replace("import os, random", "import shelf, os, random").replace(
+            "run.log(step=1", "open('shelf.py', 'a').write('SIZE = 2')\\nrun.log(step=1"
+        )
+    )  # fmt: skip
+    run = only_baseline(toy, experiment, "")
+    assert (run.status, run.failure.error) == ("failed", "StateChanged")
+    assert "technique code" in run.failure.message
+
+
 def test_failed_runs_are_made_again_and_finished_ones_kept(toy, experiment):
     only_baseline(toy, experiment, "raise")
     runs = batch.execute(toy, [batch.plan(toy, experiment)], limits=QUICK)

@@ -11,8 +11,11 @@ from concurrent.futures import wait as wait_for
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
+import msgspec
+
+from claimbook.errors import ClaimbookError
 from claimbook.experiments import Experiment, this_process
-from claimbook.records import Run
+from claimbook.records import Failure, Run
 from claimbook.records.experiment import Value
 from claimbook.runner.state import State, current_state
 from claimbook.runner.supervise import Limits, Progress, Slot
@@ -142,5 +145,22 @@ def _run(
     )
     one.experiment.save_run(run)
     ended = slot.run(one.experiment, run, one.state.notebook_path, stop, report)
+    if ended.status == "finished":
+        ended = _vouched(workspace, one.state, ended)
+    one.experiment.save_run(ended)
     report(Progress(ended))
     return ended
+
+
+def _vouched(workspace: Workspace, state: State, run: Run) -> Run:
+    """The run, or the run as failed when what it was made of changed under it."""
+    try:
+        changed = state.changed_since(workspace)
+    except ClaimbookError as error:
+        changed = [error.problem]
+    if not changed:
+        return run
+    message = f"changed while the run was under way: {', '.join(changed)}"
+    return msgspec.structs.replace(
+        run, status="failed", failure=Failure(error="StateChanged", message=message)
+    )

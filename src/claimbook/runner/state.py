@@ -36,6 +36,17 @@ class State:
         """As a run records them."""
         return {"notebook": self.notebook, "code": self.code, "data": self.data}
 
+    def changed_since(self, workspace: Workspace) -> list[str]:
+        """What a run made of this state can no longer vouch for: the files changed while it ran."""
+        changed = []
+        if notebook_fingerprint(self.notebook_path) != self.notebook:
+            changed.append("notebook code")
+        if code_fingerprints(self.notebook_path, workspace) != self.code:
+            changed.append("technique code")
+        if data_fingerprint(self.parameters.values(), workspace)[0] != self.data:
+            changed.append("product set")
+        return changed
+
     def differences(self, seal: SealEntry) -> list[str]:
         """Which parts are not as sealed, a phrase each."""
         return seal.differences(self.hypothesis, self.notebook, self.code, self.data)

@@ -81,7 +81,7 @@ class Slot:
     ) -> Run:
         """Execute a notebook as the run that is recorded as running; return its record as it ended.
 
-        Whatever happens, run.json says so afterwards and the kernel is gone. `stop` cancels.
+        The caller writes it down. However it ended, the kernel is gone. `stop` cancels.
         """
         began = time.monotonic()
         if self._worker is None:
@@ -95,9 +95,7 @@ class Slot:
                 self._worker.end_kernel()
             else:
                 self._end_worker()
-        ended = _ended(experiment, run, ending, time.monotonic() - began)
-        experiment.save_run(ended)
-        return ended
+        return _ended(experiment, run, ending, time.monotonic() - began)
 
     def _end_worker(self) -> None:
         if self._worker is not None:
