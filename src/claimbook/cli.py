@@ -31,6 +31,12 @@ def main() -> None:
     except ClaimbookError as error:
         click.secho(f"error: {error}", fg="red", err=True)
         sys.exit(1)
+    except OSError as error:
+        click.secho(f"error: {error.filename or 'a file'}: {error.strerror or error}", fg="red", err=True)
+        click.secho(
+            "  what to do: mend the path, its permissions or the disk, then try again", fg="red", err=True
+        )
+        sys.exit(1)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -160,7 +166,8 @@ def amend(slug: str, reason: str) -> None:
     from claimbook.runner import sealing
 
     entry, changed = sealing.amend(*_experiment(slug), reason)
-    click.echo(f"amended {slug} at {entry.sealed_at}: {entry.hash}\nchanged: {', '.join(changed)}")
+    click.echo(f"amended {slug} at {entry.sealed_at}: {entry.hash}")
+    click.echo(f"changed: {', '.join(changed) or 'nothing'}; runs made before do not count any more")
     click.echo(f"next: `claimbook run {slug}`")
 
 
@@ -192,7 +199,7 @@ def run(
 
     numbers = _seeds(seeds)
     plans = []
-    for slug in slugs:
+    for slug in dict.fromkeys(slugs):
         workspace, experiment = _experiment(slug)
         changed = _changes(workspace, experiment, changes)
         plans.append(batch.plan(workspace, experiment, seeds=numbers, changes=changed))
@@ -206,7 +213,7 @@ def judge(slugs: tuple[str, ...], as_json: bool) -> None:
     """Compute the verdict from the records and write verdict.json."""
     from claimbook.records import encode_json
 
-    verdicts = [_judge(*_experiment(slug), quiet=as_json) for slug in slugs]
+    verdicts = [_judge(*_experiment(slug), quiet=as_json) for slug in dict.fromkeys(slugs)]
     if as_json:
         _print_json([encode_json(verdict) for verdict in verdicts])
 
@@ -313,7 +320,7 @@ def _run(workspace: Workspace, plans: list[Plan], slots: int, timeout: float, as
         first = bad[0].failure
         raise RunError(
             f"{len(bad)} of {len(runs)} runs did not finish; {bad[0].id} {bad[0].status}: "
-            + (f"{first.error}: {first.message}" if first else "no reason recorded"),
+            + (f"{first.error}: {first.message.splitlines()[0]}" if first else "no reason recorded"),
             fix="read its notebook.ipynb, mend the cause, run again: finished runs are kept",
             where=f"experiments/{bad[0].experiment}/runs/{bad[0].id}",
         )

@@ -86,7 +86,7 @@ def _ended(news: RunProgress) -> str:
     text = f"{escape(run.arm)} seed {run.seed} {run.status} in {run.seconds or 0:.1f} s"
     if run.failure:
         cell = "" if run.failure.cell is None else f" in cell {run.failure.cell}"
-        text += f"{cell}: {escape(run.failure.error)}: {escape(run.failure.message)}"
+        text += f"{cell}: {escape(run.failure.error)}: {escape(run.failure.message.splitlines()[0])}"
     return text
 
 

@@ -13,6 +13,7 @@ import hashlib
 import os
 import platform
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +87,8 @@ class Experiment:
         name = self._name(self.seal_path)
         seal = decode_json(self._read(self.seal_path), Seal, name)
         for number, entry in enumerate(seal.entries):
-            if not entry.intact():
+            previous = seal.entries[number - 1].hash if number else None
+            if entry.hash != entry.digest or entry.previous != previous:
                 raise RecordError(
                     f"entries[{number}] does not fit its hash: it was edited after sealing",
                     fix="restore the file (git checkout); `claimbook amend` changes a sealed hypothesis",
@@ -120,15 +122,38 @@ class Experiment:
             return [], None
         return read_steps(self._text(path), self._name(path))
 
+    def last_step(self, run_id: str) -> Step | None:
+        """The last step metrics of a run, from the end of the file alone: cheap while it is being written."""
+        path = self.run_folder(run_id) / "metrics.jsonl"
+        try:
+            with path.open("rb") as file:
+                file.seek(max(0, path.stat().st_size - 65_536))
+                lines = file.read().split(b"\n")
+        except FileNotFoundError:
+            return None
+        for line in reversed(lines[:-1]):  # what stands behind the last line's end is still being written
+            with suppress(msgspec.MsgspecError):
+                return msgspec.json.decode(line, type=Step)
+        return None
+
     def items(self, run: Run) -> ItemScores:
-        """Item scores of a finished run. Raises RecordError when they are missing or were changed."""
+        """Item scores of a finished run.
+
+        Raises RecordError when they are missing, or when they or run.json are not what the notebook said in
+        metrics.jsonl as it finished.
+        """
         path = self.run_folder(run.id) / "items.parquet"
         data = self._read(path)
-        if hashlib.sha256(data).hexdigest() != run.items_sha256:
+        _, finish = self.steps(run.id)
+        said = finish and (finish.metrics, finish.chance, finish.items_sha256)
+        recorded = (run.metrics, run.chance, hashlib.sha256(data).hexdigest())
+        if said != recorded or run.items_sha256 != recorded[2]:
+            changed = "items.parquet" if said and said[2] != recorded[2] else "run.json or metrics.jsonl"
             raise RecordError(
-                "the item scores are not those that the run wrote",
-                fix="restore the file (git checkout), or run this arm and seed again",
-                where=self._name(path),
+                f"{changed} was changed after the run had finished",
+                fix="restore the files (git checkout); if they are lost for good, "
+                f"`claimbook amend {self.slug}` and run again",
+                where=self._name(path.parent),
             )
         return ItemScores.from_parquet(data, self._name(path))
 

@@ -25,6 +25,7 @@ import msgspec
 from claimbook import experiments, workspace
 from claimbook.errors import RunError
 from claimbook.records import Failure, Finish, ItemScores, Run, Scale, Step, decode_json
+from claimbook.records.run import agree
 from claimbook.surroundings import distributions, git_state, kernel_environment, peak_memory
 
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ class Session:
 
     run: Run
     _experiment: experiments.Experiment
-    _metric: str | None
-    """The registered metric, whose item scores must be given; None for a run by hand."""
     _supervised: bool
     _began: float
     _finished: bool = False
@@ -74,6 +73,8 @@ class Session:
         Tensors and numpy numbers are taken as floats. Raises RunError for a value that is not finite: a
         training that has diverged has nothing to say about the hypothesis.
         """
+        if self._finished:
+            raise RunError("this run is finished", fix="log before run.finish(…)")
         numbers = {name: _finite(value, f"{name} at step {step}") for name, value in values.items()}
         at = round(time.time() - self._began, 3)
         self._experiment.append_metrics(self.run.id, Step(step=int(step), values=numbers, at=at))
@@ -130,16 +131,17 @@ class Session:
             self._experiment.save_run(completed(self.run, finish, time.time() - self._began))
 
     def _check_metrics(self, numbers: dict[str, float], scores: ItemScores) -> None:
-        if self._metric and self._metric not in numbers:
+        registered = self.run.metric
+        if registered is not None and registered not in numbers:
             raise RunError(
-                f"the registered metric {self._metric!r} is missing",
+                f"the registered metric {registered!r} is missing",
                 fix=f"give it in run.finish(metrics=…); there are: {', '.join(numbers) or 'none'}",
             )
-        if self._metric:
-            scores.mean(self._metric)
+        if registered is not None:
+            scores.mean(registered)
         for name in numbers.keys() & scores.scores.keys():
             mean = scores.mean(name)
-            if abs(mean - numbers[name]) > 1e-9 * max(1.0, abs(mean)):
+            if not agree(numbers[name], mean):
                 raise RunError(
                     f"{name} is {numbers[name]}, the mean of its item scores {mean}",
                     fix="give the mean of the item scores as the metric, or name one of the two otherwise",
@@ -186,15 +188,17 @@ def now() -> str:
 
 
 def new_run_id(label: str) -> str:
-    """A folder name that sorts by label and time and that no other run has."""
+    """A folder name that sorts by label and time, with 24 random bits against runs of the same second."""
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    return f"{label}-{stamp}-{uuid.uuid4().hex[:4]}"
+    return f"{label}-{stamp}-{uuid.uuid4().hex[:6]}"
 
 
 def _join(folder: Path) -> Session:
     experiment = experiments.Experiment(folder.parent.parent)
     run = decode_json((folder / "run.json").read_bytes(), Run, f"{folder.name}/run.json")
-    return Session(run, experiment, experiment.hypothesis().metric, True, time.time())
+    if experiment.steps(run.id)[1] is not None:
+        raise RunError("this run is finished", fix="call start() once in a notebook")
+    return Session(run, experiment, True, time.time())
 
 
 def _by_hand(caller: FrameType) -> Session:
@@ -231,18 +235,19 @@ def _by_hand(caller: FrameType) -> Session:
     )
     experiment = experiments.Experiment(space.experiments / experiments.BY_HAND)
     experiment.save_run(run)
-    _unfinished = Session(run, experiment, None, False, time.time())
+    _unfinished = Session(run, experiment, False, time.time())
     return _unfinished
 
 
 def _declared_parameters(caller: FrameType) -> dict[str, Any]:
     """The values of the notebook's annotated names: a typed parameters cell leaves just these.
 
-    Other globals are left alone: one of them may be a password.
+    Other globals are left alone, and so is a text that an environment variable holds: either may be a secret.
     """
     declared = caller.f_globals.get("__annotations__", {})
     values = {name: caller.f_globals.get(name) for name in declared}
-    return {name: value for name, value in values.items() if _is_simple(value)}
+    secrets = {text for text in os.environ.values() if len(text) >= 8}
+    return {name: value for name, value in values.items() if _is_simple(value) and str(value) not in secrets}
 
 
 def _is_simple(value: object) -> bool:

@@ -208,7 +208,8 @@ def _settings(pyproject: Path) -> dict[str, Any] | None:
         return None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise WorkspaceError(str(error), fix="mend the TOML", where=pyproject) from error
-    settings = document.get("tool", {}).get("claimbook")
+    tool = document.get("tool")
+    settings = tool.get("claimbook") if isinstance(tool, dict) else None
     return settings if isinstance(settings, dict) else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+import msgspec
 import pytest
 
 from claimbook.errors import RecordError
@@ -91,11 +92,12 @@ def test_unanswered_questions_are_listed():
 def test_a_seal_notices_every_edit():
     read = hypothesis()
     entry = SealEntry(
-        hash=SealEntry.digest(read, "n", {"a.py": "1"}, "d"),
+        hash="",
         sealed_at="2026-11-23T00:00:00Z", hypothesis=read, notebook="n", code={"a.py": "1"},
         data="d", data_description="",
     )  # fmt: skip
-    assert entry.intact()
+    digest = entry.digest
+    assert msgspec.structs.replace(entry, hash="x", git="y", data_description="z").digest == digest
     assert entry.differences(read, "n", {"a.py": "1"}, "d") == []
     changed = hypothesis("margin   = 0.01", "margin   = 0.02")
     assert entry.differences(changed, "m", {"a.py": "2", "b.py": "1"}, "e") == [
@@ -110,8 +112,11 @@ def test_a_seal_notices_every_edit():
         ("data", "e"),
         ("code", {}),
         ("hypothesis", encode_json(changed)),
+        ("sealed_at", "2026"),
+        ("reason", "r"),
+        ("previous", "p"),
     ):
-        assert not decode_json(json.dumps({**raw, field: value}), SealEntry, "seal.json").intact()
+        assert decode_json(json.dumps({**raw, field: value}), SealEntry, "seal.json").digest != digest
 
 
 def test_machine_files_of_a_later_version_are_read_past_what_is_new():

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import msgspec
 import pytest
 from PIL import Image, ImageDraw
 
@@ -241,21 +242,23 @@ def hypothesis(title: str) -> str:
     return HYPOTHESIS.format(title=json.dumps(title))
 
 
-def seal_of(text: str, *, reason: str | None = None) -> SealEntry:
+def seal_of(text: str, *, reason: str | None = None, previous: SealEntry | None = None) -> SealEntry:
     state: dict[str, Any] = {
         "hypothesis": read_hypothesis(text, "hypothesis.toml"),
         "notebook": "9" * 64,
         "code": {"claimbook/vlm/losses.py": "a" * 64, "claimbook/vlm/metrics.py": "b" * 64},
         "data": "c" * 64,
     }
-    return SealEntry(
-        hash=SealEntry.digest(**state),
+    entry = SealEntry(
+        hash="",
         sealed_at="2026-11-02T05:00:00Z" if reason is None else "2026-11-03T05:00:00Z",
         data_description="catalog: 1,920 pictures of 480 products",
         git="0123456789abcdef0123456789abcdef01234567",
         reason=reason,
+        previous=previous.hash if previous else None,
         **state,
     )
+    return msgspec.structs.replace(entry, hash=entry.digest)
 
 
 def run_of(slug: str, arm: str, seed: int, seal: str, **changes: Any) -> Run:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from claimbook import papers
 from claimbook.errors import JudgeError
-from claimbook.experiments import Experiment, experiments
+from claimbook.experiments import Experiment
 from claimbook.judge.verdict import judge
-from claimbook.records import Verdict
+from claimbook.records import SealEntry, Verdict
 from claimbook.workspace import Workspace
 
 
@@ -35,17 +35,34 @@ def judge_experiment(workspace: Workspace, experiment: Experiment) -> Verdict:
         sealed,
         experiment.runs(),
         experiment.items,
-        family=family(workspace, experiment.slug, sealed.data, sealed.hypothesis.metric),
+        family=family(workspace, experiment, sealed.data, sealed.hypothesis.metric),
         paper_scale=paper.claim(sealed.hypothesis.claim).scale,
     )
 
 
-def family(workspace: Workspace, slug: str, data: str, metric: str) -> dict[str, float | None]:
-    """p of the other experiments ever sealed on a product set and metric, None for one without a verdict."""
+def family(workspace: Workspace, experiment: Experiment, data: str, metric: str) -> dict[str, float | None]:
+    """p of everything else ever sealed on a product set and metric, None where there is no verdict on it.
+
+    An amended experiment counts once more for each earlier seal under which a run finished: who has seen a
+    result and then changes the design has tested twice.
+    """
     members: dict[str, float | None] = {}
-    for other in experiments(workspace):
-        seal = None if other.slug == slug else other.seal()
-        if seal and any(e.data == data and e.hypothesis.metric == metric for e in seal.entries):
-            verdict = other.verdict()
-            members[other.slug] = verdict.p if verdict else None
+    for path in sorted(workspace.experiments.glob("*/seal.json")):
+        other = Experiment(path.parent)
+        seal = other.seal()
+        if seal is None:
+            continue
+        tested = [e for e in seal.entries if e.data == data and e.hypothesis.metric == metric]
+        finished = {run.seal for run in other.runs() if run.status == "finished"}
+        for entry in tested:
+            if entry.hash == seal.current.hash:
+                if other.slug != experiment.slug:
+                    members[other.slug] = _known_p(other, entry)
+            elif entry.hash in finished:
+                members[f"{other.slug}, seal {entry.hash[:8]}"] = None
     return members
+
+
+def _known_p(other: Experiment, entry: SealEntry) -> float | None:
+    verdict = other.verdict()
+    return verdict.p if verdict and verdict.seal == entry.hash else None

@@ -27,10 +27,9 @@ from claimbook.records import (
     Verdict,
 )
 from claimbook.records.experiment import Value
+from claimbook.records.run import agree
 from claimbook.records.verdict import Outcome
 
-_SAME_METRIC = 1e-9
-"""How far a recorded metric may be from the mean of the items: rounding, nothing more."""
 Pair = tuple[str, int]
 """Arm (or control) and seed."""
 
@@ -274,7 +273,7 @@ def _score(experiment: str, run: Run, metric: str, items: Callable[[Run], ItemSc
             where=experiment,
         )
     score = scores.mean(metric)
-    if not abs(score - recorded) <= _SAME_METRIC:
+    if not agree(recorded, score):
         raise JudgeError(
             f"run {run.id} recorded {metric} = {recorded!r}, and the mean of its items is {score!r}",
             fix="let the notebook report the mean of the item scores that it saves, and run again",

@@ -84,6 +84,12 @@ class Hypothesis(Record, frozen=True):
             raise ValueError(f"margin is {self.margin}; write the smallest difference worth having, above 0")
         if self.arms["baseline"] == self.arms["treatment"]:
             raise ValueError("arms.baseline and arms.treatment are the same; let them differ in a parameter")
+        for name in ("title", "metric"):
+            if not getattr(self, name).strip():
+                raise ValueError(f"{name} is empty; write it")
+        for name, value in [item for table in self.tables() for item in table.items()]:
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name} is {value}; write a finite number")
         for name in self.controls:
             if name in self.arms or not _NAME.fullmatch(name):
                 raise ValueError(f"controls.{name} is no name for a control; use lower-case words of its own")
@@ -116,7 +122,7 @@ class SealEntry(MachineRecord, frozen=True):
     """What was fixed at a moment. Every run that it covers was made in exactly this state."""
 
     hash: str
-    """sha256 of all the other fields but `sealed_at`, `git` and `reason`, as canonical JSON."""
+    """sha256 of all other fields but `git` and `data_description`, as canonical JSON."""
     sealed_at: str
     """ISO time in UTC."""
     hypothesis: Hypothesis
@@ -130,24 +136,23 @@ class SealEntry(MachineRecord, frozen=True):
     """Its name and size, to be read."""
     git: str | None = None
     """Commit at the time of sealing, with "+dirty" when the tree had changes."""
+    previous: str | None = None
+    """Hash of the seal that this one amends; None for the first."""
     reason: str | None = None
     """Why the seal was amended; None for the first."""
 
-    @staticmethod
-    def digest(hypothesis: Hypothesis, notebook: str, code: dict[str, str], data: str) -> str:
-        """The hash of a sealed state."""
-        state = {
-            "hypothesis": encode_json(hypothesis),
-            "notebook": notebook,
-            "code": code,
-            "data": data,
-        }
-        text = json.dumps(state, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+    @property
+    def digest(self) -> str:
+        """What the hash must be.
 
-    def intact(self) -> bool:
-        """Whether the hash still fits the fields: False when somebody edited the seal."""
-        return self.hash == self.digest(self.hypothesis, self.notebook, self.code, self.data)
+        It covers the time and the earlier seal, so that amending back to an old state is a new seal and runs
+        made under the old one do not count for it.
+        """
+        sealed = encode_json(self)
+        for field in ("hash", "git", "data_description"):
+            del sealed[field]
+        text = json.dumps(sealed, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def differences(
         self, hypothesis: Hypothesis, notebook: str, code: dict[str, str], data: str

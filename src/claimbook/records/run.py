@@ -67,6 +67,8 @@ class Run(MachineRecord, frozen=True):
     started: str
     """ISO time in UTC."""
     process: Process
+    metric: str | None = None
+    """The registered metric, for which the notebook owes item scores; None for a run by hand."""
     ended: str | None = None
     seconds: float | None = None
     """Wall clock, kernel start included."""
@@ -114,7 +116,7 @@ def read_steps(text: str, where: str) -> tuple[list[Step], Finish | None]:
     raises RecordError with its number.
     """
     steps: list[Step] = []
-    lines = text.splitlines()
+    lines = text.removesuffix("\n").split("\n") if text else []  # splitlines would split at U+2028 too
     for number, line in enumerate(lines, start=1):
         try:
             raw = json.loads(line)
@@ -130,6 +132,11 @@ def read_steps(text: str, where: str) -> tuple[list[Step], Finish | None]:
             return steps, convert(raw, Finish, f"{where}:{number}")
         steps.append(convert(raw, Step, f"{where}:{number}"))
     return steps, None
+
+
+def agree(metric: float, mean: float) -> bool:
+    """Whether a metric is the mean of its item scores, up to the rounding of a sum taken in another order."""
+    return abs(metric - mean) <= 1e-9 * max(1.0, abs(mean))
 
 
 @dataclass(frozen=True, eq=False)

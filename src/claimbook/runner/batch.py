@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import queue
+import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 import msgspec
 
-from claimbook.errors import ClaimbookError
+from claimbook.errors import ClaimbookError, RunError
 from claimbook.experiments import Experiment, this_process
 from claimbook.records import Failure, Run
 from claimbook.records.experiment import Value
@@ -51,6 +52,11 @@ def plan(
 
     seeds and changes make the runs exploratory. Raises what `current_state` raises, before any kernel starts.
     """
+    if seeds is not None and (len(set(seeds)) < len(seeds) or min(seeds, default=-1) < 0):
+        raise RunError(
+            f"seeds are {', '.join(map(str, seeds)) or 'missing'}",
+            fix="list different whole numbers from 0 on",
+        )
     state = current_state(workspace, experiment, seeds=seeds, changes=changes)
     seal = experiment.seal()
     why = ["not sealed"] if seal is None else state.differences(seal.current)
@@ -88,6 +94,7 @@ def execute(
     report is called from several threads. On KeyboardInterrupt the runs under way are cancelled and recorded
     within seconds, then it is raised again. Raises WorkspaceError when another process runs one of them.
     """
+    report = _tolerant(report)
     limits = limits or Limits(threads=max(1, (os.cpu_count() or 1) // slots))
     stop = threading.Event()
     with ExitStack() as locks:
@@ -109,12 +116,39 @@ def execute(
             futures: list[Future[list[Run]]] = [pool.submit(work) for _ in range(slots)]
             try:
                 # wait in short turns: a thread that blocks for ever would not see Ctrl-C on every system
-                while wait_for(futures, timeout=0.5).not_done:
-                    pass
+                while wait_for(futures, timeout=0.5, return_when=FIRST_EXCEPTION).not_done:
+                    if any(future.done() and future.exception() for future in futures):
+                        stop.set()
             except BaseException:
                 stop.set()
+                with _undisturbed():  # a second Ctrl-C would leave runs that nobody records
+                    wait_for(futures)
                 raise
             return [run for future in futures for run in future.result()]
+
+
+def _tolerant(report: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    """A display that fails, because its pipe was closed say, must not end the runs."""
+
+    def tolerant(progress: Progress) -> None:
+        with suppress(Exception, SystemExit):
+            report(progress)
+
+    return tolerant
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ignore Ctrl-C and SIGTERM for a moment."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    earlier = [(s, signal.signal(s, signal.SIG_IGN)) for s in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        yield
+    finally:
+        for number, handler in earlier:
+            signal.signal(number, handler)
 
 
 def _run(
@@ -142,9 +176,15 @@ def _run(
         status="running",
         started=now(),
         process=this_process(),
+        metric=one.state.hypothesis.metric,
     )
     one.experiment.save_run(run)
-    ended = slot.run(one.experiment, run, one.state.notebook_path, stop, report)
+    try:
+        ended = slot.run(one.experiment, run, one.state.notebook_path, stop, report)
+    except BaseException as error:
+        failure = Failure(error=type(error).__name__, message=f"while supervising: {error}")
+        one.experiment.save_run(msgspec.structs.replace(run, status="failed", ended=now(), failure=failure))
+        raise
     if ended.status == "finished":
         ended = _vouched(workspace, one.state, ended)
     one.experiment.save_run(ended)

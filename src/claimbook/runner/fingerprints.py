@@ -33,7 +33,7 @@ def code_fingerprints(notebook: Path, workspace: Workspace) -> dict[str, str]:
     distributions are covered by the environment instead.
     """
     roots = [notebook.parent, workspace.root, workspace.root / "src"]
-    waiting = list(_imports("\n".join(_python(cell["source"]) for cell in read_cells(notebook)), notebook))
+    waiting = [name for cell in _python_cells(notebook) for name in _imports(cell, notebook)]
     seen: dict[Path, str] = {}
     while waiting:
         path = _source_file(waiting.pop(), roots)
@@ -137,6 +137,21 @@ def _readable(path: Path, workspace: Workspace) -> str:
     return path.name
 
 
-def _python(cell: str) -> str:
-    """A cell without IPython's magics, which are no Python."""
-    return "\n".join(line for line in cell.splitlines() if not line.lstrip().startswith(("%", "!", "?")))
+def _python_cells(notebook: Path) -> Iterator[str]:
+    """The code cells as plain Python, magics and `!commands` turned into calls as IPython does.
+
+    Raises RunError with the cell whose syntax is wrong.
+    """
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    for number, cell in enumerate(read_cells(notebook), start=1):
+        try:
+            python = TransformerManager().transform_cell(cell["source"])
+            ast.parse(python)
+        except SyntaxError as error:
+            raise RunError(
+                f"code cell {number}, line {error.lineno}: {error.msg}",
+                fix="mend the line: this notebook would fail there",
+                where=notebook,
+            ) from error
+        yield python

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,6 +159,8 @@ def _fit(value: object, annotation: ast.expr) -> Any:
         wanted = _SCALARS[annotation.id]
         if wanted is float and type(value) is int:
             return float(value)
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
         return value if type(value) is wanted else None  # a bool is an int to isinstance, not to us
     assert isinstance(annotation, ast.Subscript)
     if isinstance(annotation.value, ast.Name) and annotation.value.id == "Literal":

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import msgspec
 
 from claimbook import papers
 from claimbook.errors import SealError
 from claimbook.experiments import Experiment
-from claimbook.judge import Design, assess_design
+from claimbook.judge import Design, Finding, assess_design
 from claimbook.judge.of_experiment import family
 from claimbook.records import Run, Seal, SealEntry
 from claimbook.runner.state import State, current_state
@@ -37,10 +39,12 @@ def check(workspace: Workspace, experiment: Experiment) -> Check:
     """
     state = current_state(workspace, experiment)
     papers.load(workspace, state.hypothesis.paper).claim(state.hypothesis.claim)
-    others = sorted(family(workspace, experiment.slug, state.data, state.hypothesis.metric))
-    pilot = _pilot_differences(experiment.runs(), state)
+    runs = experiment.runs()
+    others = sorted(family(workspace, experiment, state.data, state.hypothesis.metric))
+    pilot = _pilot_differences(runs, state) if state.hypothesis.scope == "method" else {}
     design = assess_design(state.hypothesis, list(pilot.values()) or None, len(others) + 1)
-    return Check(state, design, sorted(pilot), others)
+    found = (*design.problems, *_same_arms(state), *_seen_before(runs, state))
+    return Check(state, replace(design, problems=found), sorted(pilot), others)
 
 
 def seal(workspace: Workspace, experiment: Experiment) -> SealEntry:
@@ -66,8 +70,9 @@ def seal(workspace: Workspace, experiment: Experiment) -> SealEntry:
 def amend(workspace: Workspace, experiment: Experiment, reason: str) -> tuple[SealEntry, list[str]]:
     """Seal the state as it is now and say which parts changed; the earlier seals are kept.
 
-    Runs made under an earlier seal never count for the new one. Raises SealError without a reason, when
-    nothing was sealed, when nothing changed, or when the design cannot be decided.
+    Runs made under an earlier seal never count for the new one, also when nothing changed: that is for
+    records that are lost. Raises SealError without a reason, when nothing was sealed, or when the design
+    cannot be decided.
     """
     earlier = experiment.seal()
     if earlier is None:
@@ -76,8 +81,6 @@ def amend(workspace: Workspace, experiment: Experiment, reason: str) -> tuple[Se
         raise SealError("an amendment needs a reason", fix='say why: --reason "…"')
     checked = check(workspace, experiment)
     changed = checked.state.differences(earlier.current)
-    if not changed:
-        raise SealError("nothing changed since the seal", fix="go on with it; there is nothing to amend")
     return _append(workspace, experiment, checked, earlier.entries, reason.strip()), changed
 
 
@@ -88,7 +91,7 @@ def _append(
     state, git = checked.state, git_state(workspace.root)
     commit = git["commit"]
     entry = SealEntry(
-        hash=SealEntry.digest(state.hypothesis, state.notebook, state.code, state.data),
+        hash="",
         sealed_at=now(),
         hypothesis=state.hypothesis,
         notebook=state.notebook,
@@ -96,26 +99,77 @@ def _append(
         data=state.data,
         data_description=state.data_description,
         git=f"{commit}{'+dirty' if git['diff'] else ''}" if commit else None,
+        previous=earlier[-1].hash if earlier else None,
         reason=reason,
     )
+    entry = msgspec.structs.replace(entry, hash=entry.digest)
     experiment.save_seal(Seal(entries=[*earlier, entry]))
     return entry
 
 
+def _same_arms(state: State) -> list[Finding]:
+    """Arms that differ in what they write and not in what the notebook gets: a default written out."""
+    seed = state.hypothesis.seeds[0]
+    treatment = state.parameters["treatment", seed]
+    return [
+        Finding(
+            f"{name} gives the notebook the same parameters as the treatment",
+            "let it differ in a value, not only from an omitted default",
+        )
+        for name in ("baseline", *state.hypothesis.controls)
+        if state.parameters[name, seed] == treatment
+    ]
+
+
+def _seen_before(runs: list[Run], state: State) -> list[Finding]:
+    """Registered seeds whose result has been seen unsealed: sealing them now would fix what is known."""
+    seen = {
+        run.seed
+        for run in runs
+        if run.kind == "exploratory"
+        and run.status == "finished"
+        and run.parameters == state.parameters.get((run.arm, run.seed))
+    }
+    if not seen:
+        return []
+    fresh = max([*state.hypothesis.seeds, *(run.seed for run in runs)]) + 1
+    return [
+        Finding(
+            f"seeds {', '.join(map(str, sorted(seen)))} were run with these parameters before the seal",
+            f"register seeds that nobody has seen, such as {fresh} to "
+            f"{fresh + len(state.hypothesis.seeds) - 1}, and make pilots with `--seeds`",
+        )
+    ]
+
+
 def _pilot_differences(runs: list[Run], state: State) -> dict[int, float]:
-    """treatment − baseline per seed of the exploratory pairs made with this notebook, latest runs first."""
-    metric = state.hypothesis.metric
-    scores: dict[int, dict[str, float]] = defaultdict(dict)
+    """treatment − baseline per seed of the latest pilot: exploratory pairs of this notebook and product set.
+
+    The arms must be set as in the hypothesis; the other parameters need only be the same in all of the
+    pilot's runs, so that a pilot may be scored on the validation split.
+    """
+    hypothesis = state.hypothesis
+    own = {name for arm in hypothesis.arms.values() for name in arm}
+    pilots: dict[str, dict[tuple[str, int], float]] = defaultdict(dict)
+    latest = ""
     for run in runs:
         if (
-            run.kind == "exploratory"
-            and run.status == "finished"
-            and metric in run.metrics
-            and run.fingerprints.get("notebook") == state.notebook
+            run.kind != "exploratory"
+            or run.status != "finished"
+            or run.arm not in hypothesis.arms
+            or hypothesis.metric not in run.metrics
+            or (run.fingerprints.get("notebook"), run.fingerprints.get("data"))
+            != (state.notebook, state.data)
         ):
-            scores[run.seed][run.arm] = run.metrics[metric]
+            continue
+        intended = state.parameters[run.arm, hypothesis.seeds[0]]
+        if any(run.parameters.get(name) != intended[name] for name in own):
+            continue
+        latest = repr(sorted((k, v) for k, v in run.parameters.items() if k not in own | {"seed"}))
+        pilots[latest][run.arm, run.seed] = run.metrics[hypothesis.metric]
+    pilot = pilots.get(latest, {})
     return {
-        seed: arms["treatment"] - arms["baseline"]
-        for seed, arms in scores.items()
-        if {"baseline", "treatment"} <= arms.keys()
+        seed: pilot["treatment", seed] - score
+        for (arm, seed), score in pilot.items()
+        if arm == "baseline" and ("treatment", seed) in pilot
     }

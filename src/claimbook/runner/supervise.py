@@ -6,6 +6,7 @@ The record is ours alone. papermill's own metadata calls every cell completed af
 from __future__ import annotations
 
 import json
+import os
 import queue
 import signal
 import subprocess
@@ -22,7 +23,6 @@ from typing import IO, Any
 import msgspec
 import psutil
 
-from claimbook.errors import RecordError
 from claimbook.experiments import Experiment
 from claimbook.records import Failure, Finish, Run
 from claimbook.session import RUN_VARIABLE, completed, now
@@ -33,8 +33,8 @@ class Progress:
     """Where a run is."""
 
     run: Run
-    cell: int = 0
-    """Cells begun."""
+    cell: int | None = None
+    """Index of the cell under way; None before the first."""
     cells: int = 0
     """Cells in all; 0 before the kernel is up."""
     step: int | None = None
@@ -49,8 +49,6 @@ class Limits:
 
     seconds: float | None = None
     """Wall clock for the whole run, kernel start included; None for no limit."""
-    cell_seconds: int | None = None
-    """For each cell."""
     threads: int | None = None
     """Processor threads of the numeric libraries; None leaves their own choice."""
 
@@ -128,7 +126,6 @@ class _Worker:
             "folder": str(notebook.parent),
             "parameters": run.parameters,
             "environment": _environment(experiment.run_folder(run.id), self._limits),
-            "cell_timeout": self._limits.cell_seconds,
         }
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # it died; `next` will say so
@@ -214,7 +211,7 @@ def _follow(
             return ("cancelled", Failure(error="Cancelled", message="stopped from outside")), False
         if limits.seconds is not None and time.monotonic() - began > limits.seconds:
             message = f"the run took longer than {limits.seconds:g} s"
-            failure = Failure(error="RunTimeout", message=message, cell=progress.cell or None)
+            failure = Failure(error="RunTimeout", message=message, cell=progress.cell)
             return ("timed-out", failure), False
         if event is None:
             return ("failed", worker.death()), False
@@ -223,9 +220,6 @@ def _follow(
                 return ("finished", None), True
             case "failed":
                 return ("failed", msgspec.convert(event, Failure)), True
-            case "timed-out":
-                failure = Failure(error="CellTimeout", message=event["message"], cell=progress.cell)
-                return ("timed-out", failure), True
             case "cell":
                 progress = replace(progress, cell=event["index"], cells=event["count"])
                 report(progress)
@@ -235,13 +229,8 @@ def _follow(
 
 
 def _with_last_step(progress: Progress, experiment: Experiment) -> Progress:
-    try:
-        steps, _ = experiment.steps(progress.run.id)
-    except RecordError:
-        return progress
-    if not steps:
-        return progress
-    return replace(progress, step=steps[-1].step, values=steps[-1].values)
+    last = experiment.last_step(progress.run.id)
+    return progress if last is None else replace(progress, step=last.step, values=last.values)
 
 
 def _ended(experiment: Experiment, run: Run, ending: _Ending, seconds: float) -> Run:
@@ -260,8 +249,15 @@ def _ended(experiment: Experiment, run: Run, ending: _Ending, seconds: float) ->
 
 
 def _environment(folder: Path, limits: Limits) -> dict[str, str]:
-    """Variables that a run's kernel gets on top of ours."""
-    environment = {RUN_VARIABLE: str(folder), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    """Variables that a run's kernel gets on top of ours. It works elsewhere, so paths must be absolute."""
+    folder = folder.resolve()
+    environment = {
+        RUN_VARIABLE: str(folder),
+        "CLAIMBOOK_ROOT": str(folder.parents[3]),
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    if "CLAIMBOOK_CACHE" in os.environ:
+        environment["CLAIMBOOK_CACHE"] = str(Path(os.environ["CLAIMBOOK_CACHE"]).resolve())
     if limits.threads:
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             environment[name] = str(limits.threads)

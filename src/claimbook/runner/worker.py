@@ -12,6 +12,7 @@ Everything else about the run is the supervisor's.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import queue
@@ -30,6 +31,7 @@ import psutil
 
 def main() -> None:
     """Execute the jobs on standard input until it ends."""
+    _adopt_orphans()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print must not mix with the answers
     # a socket's path is limited to about 100 characters, so not under TMPDIR
@@ -45,13 +47,20 @@ def main() -> None:
         execute(jobs.get(), say)
 
 
+def _adopt_orphans() -> None:
+    """Become the parent of what a dead kernel leaves behind, so that it is found and ended (Linux)."""
+    if sys.platform == "linux":
+        set_child_subreaper = 36
+        ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
+
+
 def execute(job: dict[str, Any], say: Callable[..., None]) -> None:
     """Execute a job and say how it ended.
 
-    job: `notebook`, `output`, `folder` (where the kernel works), `parameters`, `environment` (its variables)
-    and `cell_timeout` in seconds or null.
+    job: `notebook`, `output`, `folder` (where the kernel works), `parameters`, and `environment` (its
+    variables).
     """
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from nbclient.exceptions import DeadKernelError
     from papermill import execute_notebook
     from papermill.exceptions import PapermillExecutionError
 
@@ -64,13 +73,10 @@ def execute(job: dict[str, Any], say: Callable[..., None]) -> None:
             engine_name="claimbook",
             progress_bar=False,
             cwd=job["folder"],
-            execution_timeout=job["cell_timeout"],
             autosave_cell_every=5,
         )
     except PapermillExecutionError as error:
         say("failed", cell=error.cell_index, error=error.ename, message=error.evalue)
-    except CellTimeoutError as error:
-        say("timed-out", message=str(error).splitlines()[0])
     except DeadKernelError:
         say("failed", error="KernelDied", message="the kernel was killed or ran out of memory")
     else:
@@ -109,7 +115,7 @@ def _register_engine(say: Callable[..., None], sockets: Path) -> None:
             count = len(nb_man.nb.cells)
             client = Client(
                 nb_man,
-                timeout=options.get("execution_timeout"),
+                timeout=None,  # the supervisor watches the whole run
                 startup_timeout=120,
                 kernel_name=kernel_name,
                 shutdown_kernel="immediate",
