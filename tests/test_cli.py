@@ -119,6 +119,17 @@ def test_sealing_the_same_state_again_changes_nothing(toy):
     assert (toy.experiments / "toy" / "seal.json").read_bytes() == before
 
 
+def test_an_edited_run_is_refused(toy, edit):
+    edit("\n[controls.shuffled]\nshuffle = true\n", "")
+    claimbook("seal", "toy")
+    claimbook("run", "toy", "-j", "2")
+    assert "Supported" in claimbook("judge", "toy").stdout
+    (record,) = toy.experiments.glob("toy/runs/treatment-s3-*/run.json")
+    record.write_text(record.read_text().replace('"hit@1": 0.6', '"hit@1": 0.9'))
+    done = claimbook("judge", "toy", check=False)
+    assert f"experiments/toy/runs/{record.parent.name}: run.json or metrics.jsonl was changed" in done.stderr
+
+
 def test_a_failed_run_makes_the_command_fail_and_says_where_to_look(toy, edit):
     edit("seeds    = [0, 1, 2, 3, 4, 5]", "seeds    = [0]")
     edit("\n[controls.shuffled]\nshuffle = true\n", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+import msgspec
 import nbformat
 import pytest
 from matplotlib.figure import Figure
@@ -99,6 +100,24 @@ def test_a_run_finishes_once(run):
         run.finish(metrics={"hit@1": 0.5}, items=ITEMS)
 
 
+def test_nothing_is_logged_after_the_finish(run):
+    run.finish(metrics={"hit@1": 0.5}, items=ITEMS)
+    with pytest.raises(RunError, match="this run is finished"):
+        run.log(step=1, loss=0.1)
+
+
+def test_a_text_that_an_environment_variable_holds_is_not_recorded(toy, monkeypatch):
+    monkeypatch.delenv(session.RUN_VARIABLE, raising=False)
+    monkeypatch.setenv("HF_TOKEN", "hf_hunter2hunter2")
+    notebook = nbformat.v4.new_notebook()
+    source = "import os\ntoken: str = os.environ['HF_TOKEN']\nsteps: int = 3\n"
+    source += "from claimbook import start\nrun = start()"
+    notebook.cells.append(nbformat.v4.new_code_cell(source))
+    NotebookClient(notebook, resources={"metadata": {"path": str(toy.root)}}).execute()
+    (recorded,) = by_hand(toy).runs()
+    assert recorded.parameters == {"steps": 3}
+
+
 def test_a_figure_needs_words_for_those_who_do_not_see_it(run):
     with pytest.raises(RunError, match="alt text"):
         run.figure(Figure(), alt=" ")
@@ -122,13 +141,16 @@ def test_a_figure_carries_its_alt_text_into_the_notebook(toy, monkeypatch):
 def test_under_the_runner_the_registered_metric_needs_item_scores(toy, monkeypatch, run):
     experiment = Experiment.of(toy, "toy")
     record = decode_json((run.folder / "run.json").read_bytes(), Run, "run.json")
-    experiment.save_run(record)
+    experiment.save_run(msgspec.structs.replace(record, metric="hit@1"))
     monkeypatch.setenv(session.RUN_VARIABLE, str(experiment.run_folder(record.id)))
     supervised = start()
     with pytest.raises(RunError, match="registered metric 'hit@1' is missing"):
         supervised.finish(metrics={"loss": 0.1}, items={"item": ["a"], "cluster": ["p"]})
     with pytest.raises(RecordError, match="no item scores of 'hit@1'"):
         supervised.finish(metrics={"hit@1": 0.1}, items={"item": ["a"], "cluster": ["p"]})
+    supervised.finish(metrics={"hit@1": 0.5}, items=ITEMS)
+    with pytest.raises(RunError, match=r"call start\(\) once"):
+        start()
 
 
 def test_the_scale_of_a_training_is_recorded(toy, run):

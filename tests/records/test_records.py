@@ -63,6 +63,8 @@ def test_a_control_changes_the_treatment_and_nothing_else():
     [
         ("margin   = 0.01", "margin   = -1", "hypothesis.toml:6: margin is -1"),
         ("margin   = 0.01", "margin   = nan", "hypothesis.toml:6: margin is nan"),
+        ('metric   = "recall@1"', 'metric   = " "', "hypothesis.toml:5: metric is empty"),
+        ('loss = "sigmoid"', "loss = nan", "loss is nan"),
         ("margin   = 0.01", 'margin   = "a"', "hypothesis.toml:6: margin: Expected `float`, got `str`"),
         ("margin   = 0.01", "marign   = 0.01", "hypothesis.toml:6: there is no field 'marign'"),
         ("margin   = 0.01\n", "", "hypothesis.toml: the field 'margin' is missing"),
@@ -178,6 +180,8 @@ def test_a_torn_last_line_is_read_past_and_any_other_is_named():
     steps, finish = read_steps(line + line.replace(":1,", ":2,") + '{"step":3,"va', "metrics.jsonl")
     assert [step.step for step in steps] == [1, 2]
     assert finish is None
+    steps, _ = read_steps('{"step":1,"values":{"a\u2028b":2.0},"at":0.5}\n', "metrics.jsonl")
+    assert steps[0].values == {"a\u2028b": 2.0}
     with pytest.raises(RecordError, match=r"metrics\.jsonl:1"):
         read_steps('{"step"\n' + line, "metrics.jsonl")
     with pytest.raises(RecordError, match=r"metrics\.jsonl:2"):

@@ -150,11 +150,6 @@ def test_a_notebook_that_never_ends_is_timed_out(toy, experiment):
     assert 8 <= run.seconds < 20
 
 
-def test_a_cell_that_never_ends_is_timed_out(toy, experiment):
-    run = only_baseline(toy, experiment, "hang", Limits(cell_seconds=4, threads=1))
-    assert (run.status, run.failure.error) == ("timed-out", "CellTimeout")
-
-
 def test_a_notebook_that_forgets_to_finish_is_failed(toy, experiment):
     run = only_baseline(toy, experiment, "forget")
     assert (run.status, run.failure.error) == ("failed", "NotFinished")
@@ -246,6 +241,56 @@ def test_runs_in_two_slots_give_what_one_slot_gives(toy, experiment):
         {"hit@1": 0.2},
         {"hit@1": 0.6},
     ]
+
+
+def test_what_a_notebook_started_ends_with_its_run(toy, experiment):
+    notebook = toy.notebook("toy")
+    start = "import subprocess; subprocess.Popen(['sleep', '6060'], start_new_session=True)"
+    notebook.write_text(notebook.read_text().replace("import os, random", f"{start}\\nimport os, random"))
+    batch.execute(toy, [batch.plan(toy, experiment)], limits=QUICK)
+    assert [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "6060"]] == []
+
+
+def test_a_second_ctrl_c_does_not_leave_a_run_that_nobody_records(toy, experiment):
+    process = start_hanging_batch(experiment)
+    for _ in range(3):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+    assert process.wait(timeout=10) == 130
+    assert [run.status for run in experiment.runs()] == ["cancelled"]
+    assert processes_of(experiment) == []
+
+
+def test_a_closed_pipe_does_not_end_the_batch(toy, experiment):
+    command = f"{sys.executable} -c 'from claimbook.cli import main; main()' run toy 2>&1 | head -1"
+    subprocess.run(command, shell=True, cwd=toy.root, check=True, stdout=subprocess.DEVNULL)
+    assert [run.status for run in experiment.runs()] == ["finished", "finished"]
+
+
+def test_the_kernel_works_in_the_runners_workspace_whatever_the_variables_say(toy, experiment, monkeypatch):
+    monkeypatch.chdir(toy.root.parent)
+    monkeypatch.setenv("CLAIMBOOK_ROOT", "workspace")
+    monkeypatch.setenv("CLAIMBOOK_CACHE", "elsewhere")
+    runs = batch.execute(toy, [batch.plan(toy, experiment)], limits=QUICK)
+    assert [run.status for run in runs] == ["finished", "finished"]
+
+
+def test_a_run_that_cannot_be_supervised_is_recorded_as_failed(toy, experiment, monkeypatch):
+    def broken(*arguments: object, **options: object) -> None:
+        raise OSError("no more processes")
+
+    plan = batch.plan(toy, experiment)
+    monkeypatch.setattr("claimbook.runner.supervise._Worker", broken)
+    with pytest.raises(OSError, match="no more processes"):
+        batch.execute(toy, [plan], limits=QUICK)
+    (run,) = experiment.runs()
+    assert (run.status, run.failure.error) == ("failed", "OSError")
+
+
+@pytest.mark.parametrize("seeds", [[5, 5], [-1], []])
+def test_seeds_that_cannot_be_are_refused(toy, experiment, seeds):
+    with pytest.raises(RunError, match="different whole numbers"):
+        batch.plan(toy, experiment, seeds=seeds)
 
 
 def test_no_environment_value_is_recorded(toy, experiment, monkeypatch):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from claimbook.errors import RunError
 from claimbook.runner.fingerprints import code_fingerprints, data_fingerprint, notebook_fingerprint
 
 
@@ -67,3 +70,12 @@ def test_several_product_sets_make_one_fingerprint(toy):
     assert one != two
     assert "catalog: " in description
     assert "tiny: " in description
+
+
+def test_ipythons_own_syntax_is_read_and_a_slip_is_named_with_its_cell(toy):
+    path = toy.notebook("toy")
+    change(path, "import os, random", "%matplotlib inline\\nfiles = !ls\\nimport os, random")
+    assert code_fingerprints(path, toy)
+    change(path, "import os, random", "def broken(:\\nimport os, random")
+    with pytest.raises(RunError, match=r"toy\.ipynb: code cell 2, line 3"):
+        code_fingerprints(path, toy)

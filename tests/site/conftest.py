@@ -354,8 +354,8 @@ def put_judged(
     text = hypothesis(title)
     experiment = write_hypothesis(workspace, slug, text)
     first, second = (
-        seal_of(text.replace("epochs = 6", "epochs = 5")),
-        seal_of(text, reason="5 epochs were too few"),
+        first := seal_of(text.replace("epochs = 6", "epochs = 5")),
+        seal_of(text, reason="5 epochs were too few", previous=first),
     )
     experiment.save_seal(Seal(entries=[first, second]))
     for arm in ("baseline", "treatment", "shuffled"):

@@ -98,7 +98,9 @@ def test_a_verdict_about_an_earlier_seal_is_not_shown(workspace: Workspace, make
     seal = experiment.seal()
     assert seal is not None
     text = make.hypothesis("Sigmoid beats softmax").replace("epochs = 6", "epochs = 9")
-    experiment.save_seal(Seal(entries=[*seal.entries, make.seal_of(text, reason="longer")]))
+    experiment.save_seal(
+        Seal(entries=[*seal.entries, make.seal_of(text, reason="longer", previous=seal.current)])
+    )
     dossier = read_dossier(workspace, "judged")
     assert (dossier.state, dossier.verdict) == ("outdated", None)
     assert dossier.next == ("next_run", "claimbook run judged")

@@ -40,11 +40,14 @@ def judge_experiment(workspace: Workspace, experiment: Experiment) -> Verdict:
     )
 
 
-def family(workspace: Workspace, experiment: Experiment, data: str, metric: str) -> dict[str, float | None]:
+def family(
+    workspace: Workspace, experiment: Experiment, data: str, metric: str, *, amending: bool = False
+) -> dict[str, float | None]:
     """p of everything else ever sealed on a product set and metric, None where there is no verdict on it.
 
     An amended experiment counts once more for each earlier seal under which a run finished: who has seen a
-    result and then changes the design has tested twice.
+    result and then changes the design has tested twice. With `amending`, the seal in force is such an
+    earlier one.
     """
     members: dict[str, float | None] = {}
     for path in sorted(workspace.experiments.glob("*/seal.json")):
@@ -55,8 +58,9 @@ def family(workspace: Workspace, experiment: Experiment, data: str, metric: str)
         tested = [e for e in seal.entries if e.data == data and e.hypothesis.metric == metric]
         finished = {run.seal for run in other.runs() if run.status == "finished"}
         for entry in tested:
-            if entry.hash == seal.current.hash:
-                if other.slug != experiment.slug:
+            own = other.slug == experiment.slug
+            if entry.hash == seal.current.hash and not (own and amending):
+                if not own:
                     members[other.slug] = _known_p(other, entry)
             elif entry.hash in finished:
                 members[f"{other.slug}, seal {entry.hash[:8]}"] = None

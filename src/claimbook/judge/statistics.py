@@ -111,7 +111,8 @@ def holm(p: float, others: Mapping[str, float | None]) -> float:
     """`p` after Holm's correction over itself and `others`, where None is a p not yet known.
 
     An unknown p counts as 1, so that `p` carries the full multiplier. As members are judged the correction
-    becomes milder; as experiments are added to the family it becomes stricter. Source: statsmodels.stats.multitest.multipletests.
+    becomes milder; as experiments are added to the family it becomes stricter. Source:
+    statsmodels.stats.multitest.multipletests.
     """
     from statsmodels.stats.multitest import multipletests
 

@@ -31,8 +31,8 @@ class Check:
     """Other experiments sealed on the same product set and metric."""
 
 
-def check(workspace: Workspace, experiment: Experiment) -> Check:
-    """Everything that sealing looks at, without sealing.
+def check(workspace: Workspace, experiment: Experiment, *, amending: bool = False) -> Check:
+    """Everything that sealing, or amending, looks at, without doing it.
 
     Raises RecordError when the paper has no such claim, and what `current_state` raises; problems of the
     design itself are in the result.
@@ -40,7 +40,8 @@ def check(workspace: Workspace, experiment: Experiment) -> Check:
     state = current_state(workspace, experiment)
     papers.load(workspace, state.hypothesis.paper).claim(state.hypothesis.claim)
     runs = experiment.runs()
-    others = sorted(family(workspace, experiment, state.data, state.hypothesis.metric))
+    metric = state.hypothesis.metric
+    others = sorted(family(workspace, experiment, state.data, metric, amending=amending))
     pilot = _pilot_differences(runs, state) if state.hypothesis.scope == "method" else {}
     design = assess_design(state.hypothesis, list(pilot.values()) or None, len(others) + 1)
     found = (*design.problems, *_same_arms(state), *_seen_before(runs, state))
@@ -79,7 +80,7 @@ def amend(workspace: Workspace, experiment: Experiment, reason: str) -> tuple[Se
         raise SealError("nothing is sealed yet", fix=f"run `claimbook seal {experiment.slug}`")
     if not reason.strip():
         raise SealError("an amendment needs a reason", fix='say why: --reason "…"')
-    checked = check(workspace, experiment)
+    checked = check(workspace, experiment, amending=True)
     changed = checked.state.differences(earlier.current)
     return _append(workspace, experiment, checked, earlier.entries, reason.strip()), changed
 
@@ -158,8 +159,7 @@ def _pilot_differences(runs: list[Run], state: State) -> dict[int, float]:
             or run.status != "finished"
             or run.arm not in hypothesis.arms
             or hypothesis.metric not in run.metrics
-            or (run.fingerprints.get("notebook"), run.fingerprints.get("data"))
-            != (state.notebook, state.data)
+            or any(run.fingerprints.get(part) != state.fingerprints[part] for part in ("notebook", "data"))
         ):
             continue
         intended = state.parameters[run.arm, hypothesis.seeds[0]]
