@@ -34,8 +34,8 @@ week_start = "monday"
 """
 
 _GITIGNORE = """\
-.claimbook/
-site/
+/.claimbook/
+/site/
 .ipynb_checkpoints/
 # executed notebooks hold product pictures; the records beside them are committed
 experiments/*/runs/*/notebook.ipynb
