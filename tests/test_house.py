@@ -18,8 +18,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "claimbook"
 
 ROWS = [
-    "errors", "workspace", "records", "experiments", "surroundings", "papers", "products", "vlm", "judge",
-    "plots", "session", "runner", "display", "starter", "site", "cli",
+    "errors", "workspace", "records", "experiments", "integrity", "surroundings", "papers", "index",
+    "products", "vlm", "judge", "verification", "plots", "session", "trainer", "runner", "exchange", "display", "starter", "site", "cli",
 ]  # fmt: skip
 """The rows of the house, from the ground up: a module imports only from those before it."""
 

@@ -5,22 +5,36 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from claimbook import __version__
-from claimbook.errors import ClaimbookError, RunError, SiteError
+from claimbook.errors import ClaimbookError, JudgeError, RunError, SiteError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from claimbook.experiments import Experiment
     from claimbook.records import Verdict
     from claimbook.records.experiment import Value
     from claimbook.runner.batch import Plan
+    from claimbook.runner.supervise import Limits, Progress
     from claimbook.workspace import Workspace
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+_SLOTS = click.option(
+    "-j", "slots", default=1, show_default=True, type=click.IntRange(1), help="Runs at a time."
+)
+_TIMEOUT = click.option(
+    "--timeout",
+    default=3600.0,
+    show_default=True,
+    type=click.FloatRange(1),
+    help="Seconds that one run may take.",
+)
 
 
 def main() -> None:
@@ -167,20 +181,16 @@ def amend(slug: str, reason: str) -> None:
 
     entry, changed = sealing.amend(*_experiment(slug), reason)
     click.echo(f"amended {slug} at {entry.sealed_at}: {entry.hash}")
+    for line in (entry.changes or "").splitlines():
+        click.secho(f"  {line}", fg={"+": "green", "-": "red"}.get(line[:1]))
     click.echo(f"changed: {', '.join(changed) or 'nothing'}; runs made before do not count any more")
     click.echo(f"next: `claimbook run {slug}`")
 
 
 @cli.command(epilog="Example: claimbook run siglip-shop -j 2")
 @click.argument("slugs", nargs=-1, required=True)
-@click.option("-j", "slots", default=1, show_default=True, type=click.IntRange(1), help="Runs at a time.")
-@click.option(
-    "--timeout",
-    default=3600.0,
-    show_default=True,
-    type=click.FloatRange(1),
-    help="Seconds that one run may take.",
-)
+@_SLOTS
+@_TIMEOUT
 @click.option("--seeds", help="Other seeds than the registered ones, such as 101,102: a pilot.")
 @click.option(
     "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change a parameter, for a pilot."
@@ -216,6 +226,76 @@ def judge(slugs: tuple[str, ...], as_json: bool) -> None:
     verdicts = [_judge(*_experiment(slug), quiet=as_json) for slug in dict.fromkeys(slugs)]
     if as_json:
         _print_json([encode_json(verdict) for verdict in verdicts])
+
+
+@cli.command(epilog="Example: claimbook verify")
+@click.argument("slugs", nargs=-1)
+@_AS_JSON
+def verify(slugs: tuple[str, ...], as_json: bool) -> None:
+    """Compute every verdict anew from the raw scores, in a clean process; name what was changed."""
+    from rich.console import Console
+
+    from claimbook import workspace
+    from claimbook.records import encode_json
+    from claimbook.verification import verify as verify_all
+
+    here = workspace.find()
+    names = _named(here, slugs)
+    with Console(stderr=True).status(f"verifying {len(names)} experiments …"):
+        found = verify_all(here, names)
+    if as_json:
+        _print_json([encode_json(one) for one in found])
+    for one in [] if as_json else found:
+        color = {"verified": "green", "does not verify": "red"}.get(one.state)
+        outcome = f" ({one.outcome})" if one.outcome else ""
+        click.echo(f"{one.experiment}: {click.style(one.state, fg=color)}{outcome}")
+        for text in [*one.problems, *(f"note: {note}" for note in one.notes)]:
+            click.echo("\n".join(f"  {line}" for line in text.splitlines()))
+    failed = [one.experiment for one in found if one.problems]
+    if failed:
+        raise JudgeError(
+            f"{len(failed)} of {len(found)} experiments do not verify: {', '.join(failed)}",
+            fix="see above what was changed or is missing",
+        )
+
+
+@cli.command(epilog="Example: claimbook rerun siglip-shop -j 2")
+@click.argument("slugs", nargs=-1)
+@_SLOTS
+@_TIMEOUT
+@_AS_JSON
+def rerun(slugs: tuple[str, ...], slots: int, timeout: float, as_json: bool) -> None:
+    """Replicate judged experiments under today's code and environment: which verdicts held?
+
+    Without SLUGS, all that have a verdict. Replications are judged by themselves and never add to n.
+    """
+    from claimbook import workspace
+    from claimbook.records import encode_json
+    from claimbook.runner import replication
+
+    here = workspace.find()
+    names = slugs or [slug for slug in here.slugs("experiments") if _open(here, slug).verdict_path.exists()]
+    prepared = [replication.prepare(here, _open(here, slug)) for slug in dict.fromkeys(names)]
+    total = sum(len(one.plan.missing) for one in prepared if one.plan)
+    with _followed(total, slots, timeout) as (limits, report):
+        reruns = replication.replicate(here, prepared, slots=slots, limits=limits, report=report)
+    if as_json:
+        _print_json([encode_json(one) for one in reruns])
+    for one in [] if as_json else reruns:
+        color = "green" if one.result == "held" else "red"
+        became = f" → {one.now}" if one.now and one.now != one.was else ""
+        click.echo(f"{one.experiment}: {click.style(one.result, fg=color)} ({one.was}{became})")
+        if one.largest_difference is not None:
+            click.echo(f"  largest difference of a run: {one.largest_difference:.3g} ({one.largest_where})")
+        click.echo(f"  changed since: {'; '.join(one.changed) or 'nothing'}")
+        if one.failure:
+            click.echo(f"  {one.failure.error}: {one.failure.message}")
+    broken = [one.experiment for one in reruns if one.result == "no longer runs"]
+    if broken:
+        raise RunError(
+            f"{len(broken)} of {len(reruns)} experiments no longer run: {', '.join(broken)}",
+            fix="mend what is named above, or pin the versions that they ran with; their verdicts stand",
+        )
 
 
 @cli.group()
@@ -272,12 +352,14 @@ def _open(workspace: Workspace, slug: str) -> Experiment:
 
 
 def _judge(workspace: Workspace, experiment: Experiment, *, quiet: bool = False) -> Verdict:
-    from claimbook.judge import sentence
+    from claimbook.judge import beside, sentence
     from claimbook.judge.of_experiment import judge_experiment
 
     verdict = judge_experiment(workspace, experiment)
     experiment.save_verdict(verdict)
     click.echo(f"verdict      {sentence(verdict, workspace.language)}", err=quiet)
+    for line in beside(verdict, workspace.language):
+        click.echo(f"             {line}", err=quiet)
     return verdict
 
 
@@ -298,19 +380,15 @@ def _build(workspace: Workspace, *, quiet: bool) -> Path:
 
 def _run(workspace: Workspace, plans: list[Plan], slots: int, timeout: float, as_json: bool) -> None:
     """Make missing runs with a progress display; RunError when one of them did not finish."""
-    import os
-
-    from claimbook.display import follow
     from claimbook.records import encode_json
     from claimbook.runner.batch import execute
-    from claimbook.runner.supervise import Limits
 
     for one in plans:
         kind = "confirmatory" if one.seal else f"exploratory: {', '.join(one.why_exploratory)}"
         note = f"{len(one.missing)} runs to make, {len(one.reused)} finished ones reused ({kind})"
         click.echo(f"{one.experiment.slug}: {note}", err=as_json)
-    limits = Limits(seconds=timeout, threads=max(1, (os.cpu_count() or 1) // slots))
-    with follow(sum(len(one.missing) for one in plans)) as report:
+    total = sum(len(one.missing) for one in plans)
+    with _followed(total, slots, timeout) as (limits, report):
         runs = execute(workspace, plans, slots=slots, limits=limits, report=report)
     if as_json:
         reused = [run for one in plans for run in one.reused]
@@ -324,6 +402,25 @@ def _run(workspace: Workspace, plans: list[Plan], slots: int, timeout: float, as
             fix="read its notebook.ipynb, mend the cause, run again: finished runs are kept",
             where=f"experiments/{bad[0].experiment}/runs/{bad[0].id}",
         )
+
+
+@contextmanager
+def _followed(total: int, slots: int, timeout: float) -> Iterator[tuple[Limits, Callable[[Progress], None]]]:
+    """What a batch of `total` runs may take, and the display that follows it."""
+    import os
+
+    from claimbook.display import follow
+    from claimbook.runner.supervise import Limits
+
+    with follow(total) as report:
+        yield Limits(seconds=timeout, threads=max(1, (os.cpu_count() or 1) // slots)), report
+
+
+def _named(workspace: Workspace, slugs: tuple[str, ...]) -> list[str]:
+    """The experiments that were named, each once, or all of them."""
+    if not slugs:
+        return workspace.slugs("experiments")
+    return [_open(workspace, slug).slug for slug in dict.fromkeys(slugs)]
 
 
 def _seeds(text: str | None) -> list[int] | None:

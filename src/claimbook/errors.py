@@ -8,6 +8,8 @@
     ├── SealError          a design that cannot be decided, or is not what was sealed
     ├── RunError           a run cannot be started or finished
     ├── JudgeError         the records do not allow a verdict
+    ├── QueryError         a search of the log that cannot be read
+    ├── ExchangeError      another tool refused, or cannot be reached
     └── SiteError          a page cannot be built
 
 Every error names the place, the problem and the next step:
@@ -62,6 +64,14 @@ class RunError(ClaimbookError):
 
 class JudgeError(ClaimbookError):
     """The records do not allow a verdict yet."""
+
+
+class QueryError(ClaimbookError):
+    """A search of the log that cannot be read; `where` shows the place in it."""
+
+
+class ExchangeError(ClaimbookError):
+    """Another tool refused records, or cannot be reached; what was sent before stays sent."""
 
 
 class SiteError(ClaimbookError):

@@ -2,7 +2,11 @@
 
     hypothesis.toml, README.md     a person's: read here, never written
     seal.json, verdict.json        the machine's
+    sealed/<hash>.json             the sources behind a seal's hashes
+    ledger.jsonl                   which runs were started, how each ended
     runs/<run>/                    run.json, metrics.jsonl, items.parquet, notebook.ipynb
+    deleted/<run>/                 exploratory runs that were put away
+    reruns/<id>.json               replications of the whole experiment
 
 Knows nothing of how runs are made, judged or shown.
 """
@@ -10,35 +14,59 @@ Knows nothing of how runs are made, judged or shown.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import IO, Any, Literal
 
 import msgspec
 
-from claimbook.errors import RecordError
+from claimbook.errors import RecordError, RunError
 from claimbook.records import (
     Decision,
     Finish,
     Hypothesis,
     ItemScores,
+    Ledger,
+    LedgerLine,
     Process,
+    Rerun,
     Run,
     Seal,
+    SealedSources,
+    SealEntry,
     Step,
     Verdict,
     decode_json,
     encode_json,
     read_steps,
 )
-from claimbook.records.experiment import read_decision, read_hypothesis
-from claimbook.workspace import Workspace, write_bytes, write_json
+from claimbook.records.experiment import read_decision, read_hypothesis, seal_digest
+from claimbook.records.ledger import ledger_line, read_ledger
+from claimbook.workspace import (
+    Workspace,
+    append_line,
+    move,
+    nearest,
+    open_lines,
+    write_bytes,
+    write_json,
+)
 
 BY_HAND = "exploratory"
 """The folder under experiments/ for runs that belong to no hypothesis."""
+RUN_FILES = ("run.json", "metrics.jsonl", "items.parquet", "notebook.ipynb")
+"""What the ledger fixes of a run's folder when it has ended."""
+HEARTBEAT = 15.0
+"""Seconds between two signs of life of a run under way."""
+HEARTBEAT_LOST = 300.0
+"""Seconds without one after which a run on another machine is lost; their clocks may differ by minutes."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +95,11 @@ class Experiment:
         """verdict.json, which need not exist."""
         return self.folder / "verdict.json"
 
+    @property
+    def ledger_path(self) -> Path:
+        """ledger.jsonl, which need not exist."""
+        return self.folder / "ledger.jsonl"
+
     def run_folder(self, run_id: str) -> Path:
         """Where a run's records lie."""
         return self.folder / "runs" / run_id
@@ -74,6 +107,10 @@ class Experiment:
     def notebook_path(self, run_id: str) -> Path:
         """The executed notebook of a run; it may be missing, since git ignores it."""
         return self.run_folder(run_id) / "notebook.ipynb"
+
+    def metrics_path(self, run_id: str) -> Path:
+        """The step metrics of a run."""
+        return self.run_folder(run_id) / "metrics.jsonl"
 
     def hypothesis(self) -> Hypothesis:
         """What hypothesis.toml says now. Raises RecordError with file and line."""
@@ -85,10 +122,11 @@ class Experiment:
         if not self.seal_path.exists():
             return None
         name = self._name(self.seal_path)
-        seal = decode_json(self._read(self.seal_path), Seal, name)
-        for number, entry in enumerate(seal.entries):
+        data = self._read(self.seal_path)
+        seal = decode_json(data, Seal, name)
+        for number, (entry, raw) in enumerate(zip(seal.entries, json.loads(data)["entries"], strict=True)):
             previous = seal.entries[number - 1].hash if number else None
-            if entry.hash != entry.digest or entry.previous != previous:
+            if entry.hash != seal_digest(raw) or entry.previous != previous:
                 raise RecordError(
                     f"entries[{number}] does not fit its hash: it was edited after sealing",
                     fix="restore the file (git checkout); `claimbook amend` changes a sealed hypothesis",
@@ -113,18 +151,22 @@ class Experiment:
 
     def runs(self) -> list[Run]:
         """All runs, oldest first. A run whose supervisor is gone reads as lost."""
-        return sorted(self._runs(), key=lambda run: (run.started, run.id))
+        return sorted(self._runs("runs"), key=lambda run: (run.started, run.id))
+
+    def deleted_runs(self) -> list[Run]:
+        """The exploratory runs that were put away, oldest first."""
+        return sorted(self._runs("deleted"), key=lambda run: (run.started, run.id))
 
     def steps(self, run_id: str) -> tuple[list[Step], Finish | None]:
         """Step metrics of a run and its finishing line, if it came so far."""
-        path = self.run_folder(run_id) / "metrics.jsonl"
+        path = self.metrics_path(run_id)
         if not path.exists():
             return [], None
         return read_steps(self._text(path), self._name(path))
 
     def last_step(self, run_id: str) -> Step | None:
         """The last step metrics of a run, from the end of the file alone: cheap while it is being written."""
-        path = self.run_folder(run_id) / "metrics.jsonl"
+        path = self.metrics_path(run_id)
         try:
             with path.open("rb") as file:
                 file.seek(max(0, path.stat().st_size - 65_536))
@@ -157,9 +199,52 @@ class Experiment:
             )
         return ItemScores.from_parquet(data, self._name(path))
 
-    def save_seal(self, seal: Seal) -> None:
-        """Write seal.json whole."""
-        write_json(self.seal_path, encode_json(seal))
+    def sealed_sources(self, entry: SealEntry) -> SealedSources | None:
+        """The sources that a seal fixed; None where they were not kept, or are not what it fixed."""
+        path = self._sources_path(entry)
+        if not path.exists():
+            return None
+        sources = decode_json(self._read(path), SealedSources, self._name(path))
+        return sources if sources.fit(entry) else None
+
+    def add_seal(self, entry: SealEntry, sources: SealedSources) -> None:
+        """Append an entry to seal.json, with the sources that it fixes; earlier entries stay as they are."""
+        sealed = self.seal_path.exists()
+        document = json.loads(self._read(self.seal_path)) if sealed else encode_json(Seal(entries=[]))
+        document["entries"].append(encode_json(entry))
+        write_json(self._sources_path(entry), encode_json(sources))
+        write_json(self.seal_path, document)
+
+    def ledger(self) -> Ledger:
+        """Which runs were started and how each ended; empty where there is no ledger yet."""
+        path = self.ledger_path
+        data = path.read_bytes() if path.exists() else b""
+        return read_ledger(data, self._name(path))
+
+    def enter_start(self, run: Run) -> None:
+        """Enter a run in the ledger, before its notebook is executed. On the disk when this returns."""
+        self._enter("started", run, at=run.started)
+
+    def enter_end(self, run: Run, *, late: bool = False) -> None:
+        """Enter how a run ended, with a hash of every file of its folder. On the disk when this returns."""
+        self._enter("ended", run, at=run.ended or run.started, status=run.status, late=late)
+
+    def enter_late(self) -> list[str]:
+        """Enter the ends that a supervisor recorded and did not live to enter; returns their runs' ids."""
+        ledger = self.ledger()
+        waiting = ledger.started().keys() - ledger.ended().keys()
+        found = [run for run in self.runs() if run.id in waiting and run.status not in ("running", "lost")]
+        for run in found:
+            self.enter_end(run, late=True)
+        return [run.id for run in found]
+
+    def file_hashes(self, run_id: str) -> dict[str, str]:
+        """sha256 of each file that a run's folder holds."""
+        return {
+            name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for name in RUN_FILES
+            if (path := self.run_folder(run_id) / name).exists()
+        }
 
     def save_verdict(self, verdict: Verdict) -> None:
         """Write verdict.json whole."""
@@ -175,18 +260,48 @@ class Experiment:
         write_bytes(self.run_folder(run_id) / "items.parquet", data)
         return hashlib.sha256(data).hexdigest()
 
-    def append_metrics(self, run_id: str, record: Step | Finish) -> None:
-        """Append one line to metrics.jsonl; a finishing line is on the disk when this returns."""
-        path = self.run_folder(run_id) / "metrics.jsonl"
-        line = msgspec.json.encode(record) + b"\n"
-        with path.open("ab") as file:
-            file.write(line)
-            file.flush()
-            if isinstance(record, Finish):
-                os.fsync(file.fileno())
+    def reruns(self) -> list[Rerun]:
+        """The reruns of this experiment that came to an end, oldest first."""
+        paths = sorted((self.folder / "reruns").glob("*.json"))
+        return [decode_json(self._read(path), Rerun, self._name(path)) for path in paths]
 
-    def _runs(self) -> Iterator[Run]:
-        for path in (self.folder / "runs").glob("*/run.json"):
+    def save_rerun(self, rerun: Rerun) -> None:
+        """Write a rerun's record whole."""
+        write_json(self.folder / "reruns" / f"{rerun.id}.json", encode_json(rerun))
+
+    def delete(self, run_id: str) -> None:
+        """Put an exploratory run away; `restore` brings it back. What it has seen of a test set still counts.
+
+        Raises RunError for a run that a seal covers, for one under way, and when there is none of this id.
+        """
+        run = self._one(run_id, "runs")
+        if run.kind != "exploratory":
+            raise RunError(
+                f"run {run_id} is {run.kind}: what was run under a seal is never deleted",
+                fix=f'`claimbook amend {self.slug} --reason "…"` begins anew and keeps it',
+            )
+        if run.status == "running":
+            raise RunError(f"run {run_id} is under way", fix="stop it first, or wait until it has ended")
+        move(self.run_folder(run_id), self.folder / "deleted" / run_id)
+
+    def restore(self, run_id: str) -> None:
+        """Bring a deleted run back. Raises RunError when there is none of this id."""
+        self._one(run_id, "deleted")
+        move(self.folder / "deleted" / run_id, self.run_folder(run_id))
+
+    def _one(self, run_id: str, where: str) -> Run:
+        found = {run.id: run for run in self._runs(where)}
+        if run_id not in found:
+            what = "deleted run" if where == "deleted" else "run"
+            raise RunError(
+                f"there is no {what} {run_id!r}{nearest(run_id, list(found))}",
+                fix="`claimbook runs` lists them, `claimbook runs 'deleted = true'` the deleted ones",
+                where=f"experiments/{self.slug}/{where}",
+            )
+        return found[run_id]
+
+    def _runs(self, where: str) -> Iterator[Run]:
+        for path in (self.folder / where).glob("*/run.json"):
             run = decode_json(self._read(path), Run, self._name(path))
             if run.id != path.parent.name:
                 raise RecordError(
@@ -194,9 +309,31 @@ class Experiment:
                     fix="a run keeps the folder that it was made in; move it back",
                     where=self._name(path),
                 )
-            if run.status == "running" and not is_alive(run.process):
-                run = msgspec.structs.replace(run, status="lost")
-            yield run
+            yield as_it_is(run, path.parent)
+
+    def _enter(self, event: Literal["started", "ended"], run: Run, **fields: Any) -> None:
+        from filelock import FileLock
+
+        lock = self.folder.parent.parent / ".claimbook" / "locks" / f"{self.slug}-ledger.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        files = self.file_hashes(run.id) if event == "ended" else {}
+        with FileLock(lock), open_lines(self.ledger_path) as file:
+            before = read_ledger(self.ledger_path.read_bytes(), self._name(self.ledger_path)).hashes
+            line = LedgerLine(
+                event=event,
+                run=run.id,
+                arm=run.arm,
+                seed=run.seed,
+                seal=run.seal,
+                files=files,
+                previous=before[-1] if before else None,
+                **fields,
+            )
+            append_line(file, ledger_line(line))
+            os.fsync(file.fileno())
+
+    def _sources_path(self, entry: SealEntry) -> Path:
+        return self.folder / "sealed" / f"{entry.hash[:16]}.json"
 
     def _read(self, path: Path) -> bytes:
         try:
@@ -227,18 +364,64 @@ def experiments(workspace: Workspace) -> list[Experiment]:
 
 def this_process() -> Process:
     """Who supervises a run from here."""
+    return _process(os.getpid())
+
+
+@cache
+def _process(pid: int) -> Process:
     import psutil
 
-    process = psutil.Process()
-    return Process(pid=process.pid, created=process.create_time(), host=_host())
+    return Process(pid=pid, created=psutil.Process(pid).create_time(), host=_host())
+
+
+class Metrics:
+    """metrics.jsonl of a run, open for its one writer."""
+
+    def __init__(self, experiment: Experiment, run_id: str) -> None:
+        self._path = experiment.metrics_path(run_id)
+        self._file: IO[bytes] | None = None
+
+    def append(self, record: Step | Finish) -> None:
+        """Append one line. It outlives this process when this returns; a finishing line is on the disk."""
+        self._file = self._file or open_lines(self._path)
+        append_line(self._file, msgspec.json.encode(record) + b"\n")
+        if isinstance(record, Finish):
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+
+def beat(folder: Path) -> None:
+    """Say that the run of a folder is under way: to be called every `HEARTBEAT` seconds."""
+    with suppress(OSError):  # a disk that is full, or away for a moment, must not end the run
+        (folder / "heartbeat").touch()
+
+
+def end_beat(folder: Path) -> None:
+    """Say that it is no longer."""
+    (folder / "heartbeat").unlink(missing_ok=True)
+
+
+def as_it_is(run: Run, folder: Path) -> Run:
+    """A run read from its folder, as lost when it claims to be running and its process is gone.
+
+    On this machine the process itself tells, by its id and the time of its creation; on another one the
+    heartbeat does.
+    """
+    if run.status != "running":
+        return run
+    alive = is_alive(run.process) if run.process.host == _host() else _beats(folder)
+    return run if alive else msgspec.structs.replace(run, status="lost")
+
+
+def _beats(folder: Path) -> bool:
+    signs = [p.stat().st_mtime for name in ("run.json", "heartbeat") if (p := folder / name).exists()]
+    return bool(signs) and time.time() - max(signs) < HEARTBEAT_LOST
 
 
 def is_alive(process: Process) -> bool:
-    """Whether a run's supervisor still lives. On another machine that cannot be told: taken as alive."""
+    """Whether a process of this machine still lives."""
     import psutil
 
-    if process.host != _host():
-        return True
     try:
         # a process id is given again after a while; the time of creation tells the two apart
         return abs(psutil.Process(process.pid).create_time() - process.created) < 1.0
@@ -246,5 +429,6 @@ def is_alive(process: Process) -> bool:
         return False
 
 
+@cache
 def _host() -> str:
     return hashlib.sha256(platform.node().encode()).hexdigest()[:12]

@@ -11,6 +11,7 @@ import io
 import math
 import os
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -23,10 +24,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from claimbook import experiments, workspace
-from claimbook.errors import RunError
+from claimbook.errors import ClaimbookError, RunError
 from claimbook.records import Failure, Finish, ItemScores, Run, Scale, Step, decode_json
 from claimbook.records.run import agree
-from claimbook.surroundings import distributions, git_state, kernel_environment, peak_memory
+from claimbook.surroundings import GitState, distributions, kernel_environment, peak_memory
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,6 +36,7 @@ RUN_VARIABLE = "CLAIMBOOK_RUN"
 """The environment variable by which the runner tells a kernel its run folder."""
 
 _unfinished: Session | None = None
+_heart: threading.Thread | None = None
 
 
 @dataclass
@@ -45,6 +47,9 @@ class Session:
     _experiment: experiments.Experiment
     _supervised: bool
     _began: float
+    _metrics: experiments.Metrics
+    _git: GitState | None = None
+    """Under way since the start of a run by hand: git takes longer than all else that a start does."""
     _finished: bool = False
 
     @property
@@ -77,7 +82,7 @@ class Session:
             raise RunError("this run is finished", fix="log before run.finish(…)")
         numbers = {name: _finite(value, f"{name} at step {step}") for name, value in values.items()}
         at = round(time.time() - self._began, 3)
-        self._experiment.append_metrics(self.run.id, Step(step=int(step), values=numbers, at=at))
+        self._metrics.append(Step(step=int(step), values=numbers, at=at))
 
     def figure(self, figure: Figure, alt: str) -> None:
         """Show a matplotlib figure in the notebook, with a text for those who do not see it.
@@ -125,10 +130,19 @@ class Session:
             peak_gpu_memory=_peak_gpu_memory(),
             scale=msgspec.convert(dict(scale), Scale, strict=False) if scale else None,
         )
-        self._experiment.append_metrics(self.run.id, finish)
+        self._metrics.append(finish)
         self._finished = True
         if not self._supervised:
-            self._experiment.save_run(completed(self.run, finish, time.time() - self._began))
+            self._experiment.save_run(completed(self._known(), finish, time.time() - self._began))
+            experiments.end_beat(self.folder)
+
+    def _known(self) -> Run:
+        """The record of a run by hand with what its start did not wait for."""
+        return msgspec.structs.replace(
+            self.run,
+            git=self._git.result() if self._git else self.run.git,
+            fingerprints=_product_set(self.run.parameters),
+        )
 
     def _check_metrics(self, numbers: dict[str, float], scores: ItemScores) -> None:
         registered = self.run.metric
@@ -198,11 +212,11 @@ def _join(folder: Path) -> Session:
     run = decode_json((folder / "run.json").read_bytes(), Run, f"{folder.name}/run.json")
     if experiment.steps(run.id)[1] is not None:
         raise RunError("this run is finished", fix="call start() once in a notebook")
-    return Session(run, experiment, True, time.time())
+    return Session(run, experiment, True, time.time(), experiments.Metrics(experiment, run.id))
 
 
 def _by_hand(caller: FrameType) -> Session:
-    global _unfinished
+    global _unfinished, _heart
     if _unfinished and not _unfinished._finished:
         _unfinished._experiment.save_run(
             msgspec.structs.replace(
@@ -212,6 +226,7 @@ def _by_hand(caller: FrameType) -> Session:
                 failure=Failure(error="Restarted", message="start() was called again before run.finish()"),
             )
         )
+        experiments.end_beat(_unfinished.folder)
     space = workspace.find()
     parameters = _declared_parameters(caller)
     notebook = _notebook_name(caller)
@@ -228,15 +243,37 @@ def _by_hand(caller: FrameType) -> Session:
         parameters=parameters,
         fingerprints={},
         environment=distributions(),
-        git=git_state(space.root),
+        git={},
         status="running",
         started=now(),
         process=experiments.this_process(),
     )
     experiment = experiments.Experiment(space.experiments / experiments.BY_HAND)
     experiment.save_run(run)
-    _unfinished = Session(run, experiment, False, time.time())
+    metrics = experiments.Metrics(experiment, run.id)
+    _unfinished = Session(run, experiment, False, time.time(), metrics, GitState(space.root))
+    if _heart is None or not _heart.is_alive():  # a forked process has the variable and not the thread
+        _heart = threading.Thread(target=_keep_beating, name="claimbook-heartbeat", daemon=True)
+        _heart.start()
     return _unfinished
+
+
+def _keep_beating() -> None:
+    """One thread for all runs by hand of this process: none of them has a supervisor."""
+    while True:
+        time.sleep(experiments.HEARTBEAT)
+        if _unfinished and not _unfinished._finished:
+            experiments.beat(_unfinished.folder)
+
+
+def _product_set(parameters: Mapping[str, Any]) -> dict[str, str | dict[str, str]]:
+    """The product set that a run by hand has scored, for the log to count; empty when it named none."""
+    from claimbook.products.named import fingerprint_of
+
+    try:
+        return {"data": fingerprint_of([parameters], workspace.find())[0]} if parameters else {}
+    except ClaimbookError:
+        return {}
 
 
 def _declared_parameters(caller: FrameType) -> dict[str, Any]:

@@ -10,6 +10,8 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -67,26 +69,57 @@ def peak_memory() -> int | None:
 def git_state(folder: Path) -> dict[str, str | None]:
     """`commit`, and `diff`: a hash of what differs from it (tracked files), None when nothing does.
 
-    Both are None outside a git repository or without git.
+    Both are None outside a git repository or without git. No remote is asked for: its URL may hold a token.
     """
-    commit = _git(folder, "rev-parse", "HEAD")
-    changes = _git(folder, "diff", "HEAD") if commit else None
-    return {
-        "commit": commit.strip() if commit else None,
-        "diff": hashlib.sha256(changes.encode()).hexdigest()[:16] if changes else None,
-    }
+    return GitState(folder).result()
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, timeout=30, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.decode("utf-8", "replace")
+class GitState:
+    """`git_state`, asked for when this is made and waited for in `result`."""
+
+    def __init__(self, folder: Path) -> None:
+        inside = any((parent / ".git").exists() for parent in (folder, *folder.parents))
+        self._commit = _Git(folder, "rev-parse", "HEAD") if inside else None
+        self._changes = _Git(folder, "diff", "HEAD") if inside else None
+
+    def result(self) -> dict[str, str | None]:
+        """What git said."""
+        commit = self._commit.output() if self._commit else None
+        changes = self._changes.output() if self._changes else None
+        return {
+            "commit": commit.decode().strip() if commit else None,
+            "diff": hashlib.sha256(changes).hexdigest()[:16] if changes else None,
+        }
 
 
+class _Git:
+    """A git command under way."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        command = ["git", "-C", str(folder), *arguments]
+        nowhere = subprocess.DEVNULL
+        self._process: subprocess.Popen[bytes] | None = None
+        # a file takes what git says: a pipe that nobody reads yet would block it
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  (closed in `output`)
+        with suppress(OSError):
+            self._process = subprocess.Popen(command, stdin=nowhere, stdout=self._said, stderr=nowhere)
+
+    def output(self) -> bytes | None:
+        """What it said; None when it failed, or is not installed."""
+        if self._process is None:
+            return None
+        with self._said:
+            try:
+                if self._process.wait(timeout=30) != 0:
+                    return None
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                return None
+            self._said.seek(0)
+            return self._said.read()
+
+
+@cache
 def _processor() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():

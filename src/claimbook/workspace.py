@@ -6,6 +6,7 @@ table. Files are the truth; `.claimbook/` and `site/` can be deleted at any time
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import IO, Any, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from claimbook.errors import WorkspaceError
@@ -164,6 +165,58 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def move(path: Path, target: Path) -> None:
+    """Rename a file or folder within a file system; the target's folder is made when it is missing.
+
+    Raises WorkspaceError when the target exists already.
+    """
+    if target.exists():
+        raise WorkspaceError("there is one of this name already", fix="move it away first", where=target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path.rename(target)
+    for folder in (path.parent, target.parent):
+        _sync_folder(folder)
+
+
+def append_line(file: IO[bytes], line: bytes) -> None:
+    """Write a line at the end of an unbuffered file, whole or not at all.
+
+    When this returns, the operating system has it: it outlives the process, whatever ends that. Raises
+    OSError when the disk is full; the file is then what it was.
+    """
+    size = os.fstat(file.fileno()).st_size
+    try:
+        written = file.write(line)
+    except OSError:
+        os.ftruncate(file.fileno(), size)
+        raise
+    if written != len(line):
+        os.ftruncate(file.fileno(), size)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
+
+
+def open_lines(path: Path) -> IO[bytes]:
+    """A file of lines, made when it is missing, open for `append_line`.
+
+    A torn last line, which a process left that died while writing it, was never acknowledged: it is cut off.
+    There must be one writer at a time.
+    """
+    file = path.open("ab", buffering=0)
+    with path.open("rb") as reader:
+        size = end = reader.seek(0, os.SEEK_END)
+        while end > 0:
+            begin = max(0, end - 65_536)
+            reader.seek(begin)
+            newline = reader.read(end - begin).rfind(b"\n")
+            if newline >= 0:
+                end = begin + newline + 1
+                break
+            end = begin
+    if end < size:
+        os.ftruncate(file.fileno(), end)
+    return file
 
 
 def write_json(path: Path, value: Any) -> None:

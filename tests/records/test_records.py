@@ -122,8 +122,13 @@ def test_a_seal_notices_every_edit():
 
 
 def test_machine_files_of_a_later_version_are_read_past_what_is_new():
-    meta = decode_json(json.dumps({**META, "licence": "CC0", "schema": 2}), PaperMeta, "meta.json")
+    meta = decode_json(json.dumps({**META, "licence": "CC0"}), PaperMeta, "meta.json")
     assert meta.url == "https://arxiv.org/abs/2103.00020"
+
+
+def test_machine_files_whose_meaning_changed_in_a_later_version_are_refused():
+    with pytest.raises(RecordError, match=r"meta\.json: schema is 2.*reads up to 1\n.*update claimbook"):
+        decode_json(json.dumps({**META, "schema": 2}), PaperMeta, "meta.json")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"id": 3}', "null"])

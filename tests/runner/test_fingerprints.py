@@ -7,7 +7,8 @@ import json
 import pytest
 
 from claimbook.errors import RunError
-from claimbook.runner.fingerprints import code_fingerprints, data_fingerprint, notebook_fingerprint
+from claimbook.products.named import fingerprint_of
+from claimbook.runner.fingerprints import code_fingerprints, notebook_fingerprint
 
 
 def change(path, old: str, new: str) -> None:
@@ -57,16 +58,16 @@ def test_a_module_of_ones_own_beside_the_notebook_is_covered(toy):
 
 
 def test_a_title_changes_the_fingerprint_of_the_product_set(toy):
-    before, description = data_fingerprint([{"products": "tiny"}], toy)
+    before, description = fingerprint_of([{"products": "tiny"}], toy)
     assert description == "tiny: 12 pictures of 12 products, 6 train, 0 val, 6 test"
     change(toy.root / "data" / "items.jsonl", "mug 7", "mug seven")
-    after, _ = data_fingerprint([{"products": "tiny"}], toy)
+    after, _ = fingerprint_of([{"products": "tiny"}], toy)
     assert after != before
 
 
 def test_several_product_sets_make_one_fingerprint(toy):
-    one, _ = data_fingerprint([{"products": "tiny"}], toy)
-    two, description = data_fingerprint([{"products": "tiny", "shift_products": "catalog"}], toy)
+    one, _ = fingerprint_of([{"products": "tiny"}], toy)
+    two, description = fingerprint_of([{"products": "tiny", "shift_products": "catalog"}], toy)
     assert one != two
     assert "catalog: " in description
     assert "tiny: " in description

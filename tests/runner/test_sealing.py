@@ -57,7 +57,7 @@ def test_a_seal_under_which_a_run_finished_stays_in_the_family(toy, experiment, 
     edit("margin   = 0.04", "margin   = 0.03")
     edit("seeds    = [0, 1, 2, 3, 4, 5]", "seeds    = [6, 7, 8, 9, 10, 11, 12]")
     sealing.amend(toy, experiment, "now somebody has")
-    members = family(toy, experiment, first.data, "hit@1")
+    members = {one.name: one.p for one in family(toy, experiment, first.data, "hit@1")}
     assert members == {f"toy, seal {second.hash[:8]}": None}
 
 

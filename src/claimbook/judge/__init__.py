@@ -8,7 +8,17 @@ wording      Verdict → a sentence for the study group, in English and Korean
 """
 
 from claimbook.judge.design import Design, Finding, assess_design
-from claimbook.judge.verdict import judge
-from claimbook.judge.wording import OUTCOME_NAMES, Language, sentence
+from claimbook.judge.verdict import judge, judge_rerun
+from claimbook.judge.wording import OUTCOME_NAMES, Language, beside, sentence
 
-__all__ = ["OUTCOME_NAMES", "Design", "Finding", "Language", "assess_design", "judge", "sentence"]
+__all__ = [
+    "OUTCOME_NAMES",
+    "Design",
+    "Finding",
+    "Language",
+    "assess_design",
+    "beside",
+    "judge",
+    "judge_rerun",
+    "sentence",
+]

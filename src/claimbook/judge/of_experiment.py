@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from claimbook import papers
+from collections import defaultdict
+from dataclasses import dataclass
+
+import msgspec
+
+from claimbook import integrity, papers
 from claimbook.errors import JudgeError
 from claimbook.experiments import Experiment
 from claimbook.judge.verdict import judge
-from claimbook.records import SealEntry, Verdict
+from claimbook.records import Claim, Reported, Run, SealEntry, Verdict
 from claimbook.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Member:
+    """Something else that was sealed on the same product set and metric."""
+
+    name: str
+    """The experiment's slug; for an earlier seal of an amended one, with that seal's hash."""
+    sealed_at: str
+    p: float | None
+    """Of its verdict; None where there is none."""
 
 
 def judge_experiment(workspace: Workspace, experiment: Experiment) -> Verdict:
     """Compute an experiment's verdict from its files, without writing it.
 
-    Raises JudgeError when nothing is sealed, hypothesis.toml is not what was sealed, or runs are missing.
+    Raises JudgeError when nothing is sealed, hypothesis.toml is not what was sealed, or runs are missing;
+    RecordError when a file was changed after it had been recorded.
     """
     seal = experiment.seal()
     if seal is None:
@@ -29,44 +46,95 @@ def judge_experiment(workspace: Workspace, experiment: Experiment) -> Verdict:
             fix=f'undo the change (git checkout), or run `claimbook amend {experiment.slug} --reason "…"`',
             where=f"experiments/{experiment.slug}/hypothesis.toml",
         )
-    paper = papers.load(workspace, sealed.hypothesis.paper)
-    return judge(
+    broken = [error for error in integrity.problems(experiment) if _concerns(error.where, experiment, sealed)]
+    if broken:
+        raise broken[0]
+    members = family(workspace, experiment, sealed.data, sealed.hypothesis.metric)
+    return computed(workspace, experiment, sealed, members)
+
+
+def computed(
+    workspace: Workspace,
+    experiment: Experiment,
+    sealed: SealEntry,
+    members: list[Member],
+    known: dict[str, float | None] | None = None,
+) -> Verdict:
+    """The verdict under one of an experiment's seals, from its runs and their item scores.
+
+    known: p of the family as it was at another time, in place of what the members' verdicts say now.
+    """
+    claim = papers.load(workspace, sealed.hypothesis.paper).claim(sealed.hypothesis.claim)
+    runs = experiment.runs()
+    verdict = judge(
         experiment.slug,
         sealed,
-        experiment.runs(),
+        runs,
         experiment.items,
-        family=family(workspace, experiment, sealed.data, sealed.hypothesis.metric),
-        paper_scale=paper.claim(sealed.hypothesis.claim).scale,
+        family={member.name: member.p for member in members} if known is None else known,
+        paper_scale=claim.scale,
+    )
+    return msgspec.structs.replace(
+        verdict,
+        ordinal=1 + sum(member.sealed_at < sealed.sealed_at for member in members),
+        attempts=_attempts(sealed, runs),
+        ledger=experiment.ledger().heads,
+        reported=_reported(claim),
     )
 
 
 def family(
     workspace: Workspace, experiment: Experiment, data: str, metric: str, *, amending: bool = False
-) -> dict[str, float | None]:
-    """p of everything else ever sealed on a product set and metric, None where there is no verdict on it.
+) -> list[Member]:
+    """Everything else ever sealed on a product set and metric, in the order of sealing.
 
     An amended experiment counts once more for each earlier seal under which a run finished: who has seen a
     result and then changes the design has tested twice. With `amending`, the seal in force is such an
     earlier one.
     """
-    members: dict[str, float | None] = {}
+    members: list[Member] = []
     for path in sorted(workspace.experiments.glob("*/seal.json")):
         other = Experiment(path.parent)
         seal = other.seal()
         if seal is None:
             continue
         tested = [e for e in seal.entries if e.data == data and e.hypothesis.metric == metric]
-        finished = {run.seal for run in other.runs() if run.status == "finished"}
+        finished = {run.seal for run in other.runs() if run.status == "finished"} if tested else set()
         for entry in tested:
             own = other.slug == experiment.slug
             if entry.hash == seal.current.hash and not (own and amending):
                 if not own:
-                    members[other.slug] = _known_p(other, entry)
+                    members.append(Member(other.slug, entry.sealed_at, _known_p(other, entry)))
             elif entry.hash in finished:
-                members[f"{other.slug}, seal {entry.hash[:8]}"] = None
-    return members
+                members.append(Member(f"{other.slug}, seal {entry.hash[:8]}", entry.sealed_at, None))
+    return sorted(members, key=lambda member: (member.sealed_at, member.name))
 
 
 def _known_p(other: Experiment, entry: SealEntry) -> float | None:
     verdict = other.verdict()
     return verdict.p if verdict and verdict.seal == entry.hash else None
+
+
+def _concerns(where: str | None, experiment: Experiment, sealed: SealEntry) -> bool:
+    """Whether a broken record is one that the verdict under a seal rests on: not a run of another seal."""
+    prefix = f"experiments/{experiment.slug}/runs/"
+    if where is None or not where.startswith(prefix):
+        return True
+    run_id = where.removeprefix(prefix).split("/")[0]
+    line = experiment.ledger().started().get(run_id)
+    return line is None or line.seal == sealed.hash
+
+
+def _attempts(sealed: SealEntry, runs: list[Run]) -> dict[str, list[str]]:
+    """How each confirmatory attempt ended, for the arms and seeds that took more than one."""
+    attempts: dict[str, list[str]] = defaultdict(list)
+    for run in runs:
+        if run.kind == "confirmatory" and run.seal == sealed.hash:
+            attempts[f"{run.arm} s{run.seed}"].append(run.status)
+    return {pair: statuses for pair, statuses in sorted(attempts.items()) if len(statuses) > 1}
+
+
+def _reported(claim: Claim) -> Reported | None:
+    if claim.reported is None:
+        return None
+    return Reported(value=claim.reported, metric=claim.metric, where=claim.where, confirmed=claim.confirmed)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
@@ -51,6 +52,7 @@ class _Effect:
     differences: list[float]
     """One per unit."""
     p: float
+    test: Literal["sign-flip", "permutation", "mcnemar"]
     smallest_p: float
     means: dict[str, float]
 
@@ -75,12 +77,45 @@ def judge(
     arms of a seed were scored on different items, or when a control has no chance level. Nothing partial
     is judged: only a deviated verdict may lack its numbers.
     """
-    hypothesis = seal.hypothesis
-    _check_seeds(experiment, hypothesis)
     covered = _covered(seal, runs)
     deviations = [found for run in covered for found in _deviations(seal, run)]
+    return _judge(experiment, seal, runs, covered, deviations, items, family or {}, paper_scale)
+
+
+def judge_rerun(
+    experiment: str,
+    seal: SealEntry,
+    runs: Sequence[Run],
+    items: Callable[[Run], ItemScores],
+    *,
+    rerun: str,
+    family: Mapping[str, float | None],
+) -> Verdict:
+    """What the verdict would be if the replications of one rerun were the runs that count.
+
+    They were made under another code or environment than the sealed one, which is what a rerun is for, so
+    that is no deviation. Raises as `judge` does.
+    """
+    replications = [
+        run for run in runs if run.status == "finished" and run.seal == seal.hash and run.rerun == rerun
+    ]
+    return _judge(experiment, seal, replications, _in_order(replications), [], items, family, None)
+
+
+def _judge(
+    experiment: str,
+    seal: SealEntry,
+    runs: Sequence[Run],
+    covered: list[Run],
+    deviations: list[str],
+    items: Callable[[Run], ItemScores],
+    family: Mapping[str, float | None],
+    paper_scale: Scale | None,
+) -> Verdict:
+    hypothesis = seal.hypothesis
+    _check_seeds(experiment, hypothesis)
     groups = _by_arm_and_seed(covered)
-    empty = _empty_verdict(experiment, seal, family or {}, paper_scale)
+    empty = _empty_verdict(experiment, seal, family, paper_scale)
     missing = [pair for pair in _needed(hypothesis) if pair not in groups]
     if missing and deviations:
         return msgspec.structs.replace(empty, outcome="deviated", reasons=deviations)
@@ -89,7 +124,7 @@ def judge(
     scored = {
         pair: _score(experiment, groups[pair][0], hypothesis.metric, items) for pair in _needed(hypothesis)
     }
-    return _verdict(experiment, hypothesis, empty, scored, groups, deviations, family or {})
+    return _verdict(experiment, hypothesis, empty, scored, groups, deviations, family)
 
 
 def _verdict(
@@ -128,6 +163,8 @@ def _verdict(
         p_adjusted=p_adjusted,
         family={**empty.family, experiment: effect.p},
         smallest_p=effect.smallest_p,
+        test=effect.test,
+        narrow_interval=list(narrow),
         equivalent=equivalent,
         units=len(effect.differences),
         means={**effect.means, **{control.name: control.mean for control in controls}},
@@ -184,12 +221,15 @@ def _check_seeds(experiment: str, hypothesis: Hypothesis) -> None:
 
 def _covered(seal: SealEntry, runs: Iterable[Run]) -> list[Run]:
     """The finished confirmatory runs of this seal, oldest first."""
-    found = [
+    return _in_order(
         run
         for run in runs
         if run.status == "finished" and run.kind == "confirmatory" and run.seal == seal.hash
-    ]
-    return sorted(found, key=lambda run: (run.started, run.id))
+    )
+
+
+def _in_order(runs: Iterable[Run]) -> list[Run]:
+    return sorted(runs, key=lambda run: (run.started, run.id))
 
 
 def _by_arm_and_seed(covered: Iterable[Run]) -> dict[Pair, list[Run]]:
@@ -256,7 +296,8 @@ def _seen(seal: SealEntry, runs: Sequence[Run], arm: str, seed: int) -> str:
     sealed = [run for run in tried if run.kind == "confirmatory" and run.seal == seal.hash]
     if sealed:
         return sealed[-1].status
-    return "under another seal" if tried[-1].kind == "confirmatory" else "exploratory only"
+    kinds = {run.kind for run in tried}
+    return "under another seal" if "confirmatory" in kinds else f"{tried[-1].kind} only"
 
 
 # scores from the raw items
@@ -344,6 +385,7 @@ def _effect(
     return _Effect(
         differences,
         p=statistics.sign_flip_p(differences),
+        test="sign-flip",
         smallest_p=statistics.smallest_sign_flip_p(len(differences)),
         means={
             "baseline": statistics.mean([pair.baseline for pair in pairs]),
@@ -371,6 +413,7 @@ def _effect_over_clusters(experiment: str, hypothesis: Hypothesis, scored: Mappi
     return _Effect(
         differences,
         p=statistics.mcnemar_p(baseline, treatment) if binary else statistics.sign_flip_p(differences),
+        test="mcnemar" if binary else "permutation",
         smallest_p=smallest(len(differences)),
         means={arm: statistics.mean(values) for arm, values in means.items()},
     )
@@ -384,7 +427,7 @@ def _gain(hypothesis: Hypothesis, baseline: float, treatment: float) -> float:
 def _control(
     experiment: str, hypothesis: Hypothesis, name: str, scored: Mapping[Pair, _Scored]
 ) -> ControlCheck:
-    """Whether a control is shown to score chance: two one-sided tests against ± the margin.
+    """Whether a control is shown to score chance: two one-sided tests against ± its tolerance.
 
     A chance level that differs between runs, say with the size of the test set, is taken from each score
     of its own run; the record keeps its mean.
@@ -410,8 +453,8 @@ def _control(
         mean=statistics.mean(scores),
         chance=statistics.mean(chances),
         interval=list(interval),
-        tolerance=hypothesis.margin,
-        passed=statistics.within(interval, hypothesis.margin),
+        tolerance=hypothesis.control_tolerance,
+        passed=statistics.within(interval, hypothesis.control_tolerance),
     )
 
 

@@ -10,10 +10,10 @@ import math
 from collections.abc import Mapping
 
 from claimbook.judge.reasons import Language, translated
-from claimbook.records import Verdict
+from claimbook.records import Scale, Verdict
 from claimbook.records.verdict import Outcome
 
-__all__ = ["OUTCOME_NAMES", "Language", "p_value", "sentence", "signed"]
+__all__ = ["OUTCOME_NAMES", "Language", "beside", "p_value", "scale_gap", "sentence", "signed"]
 
 OUTCOME_NAMES: Mapping[Language, Mapping[Outcome, str]] = {
     "en": {
@@ -161,3 +161,67 @@ def _evidence(verdict: Verdict, language: Language) -> str:
     units = f"{verdict.units} paired seeds" if method else f"{verdict.units:,} paired clusters of items"
     parts = [f"{level} % interval {low} to {high}", f"adjusted p {p}", units]
     return ", ".join(parts if verdict.controls else [*parts, "no control"])
+
+
+_BESIDE: Mapping[Language, Mapping[str, str]] = {
+    "en": {
+        "family": "hypothesis {ordinal} of {count} sealed on this product set and metric; "
+        "p is corrected for all of them",
+        "attempts": "more than one attempt: {pairs}",
+        "reported": "the paper reports {value} ({metric}{where}{confirmed}), "
+        "here the treatment scores {ours}; the verdict does not rest on it",
+        "unconfirmed": "; from memory, nobody has looked it up",
+        "gap": "scale of the paper against ours: {ratios}",
+        "parameters": "{ratio} the parameters",
+        "pairs_seen": "{ratio} the pairs seen",
+        "resolution": "{ratio} the resolution",
+    },
+    "ko": {
+        "family": "이 상품 데이터와 지표로 봉인된 가설 {count}개 중 {ordinal}번째이며, "
+        "p 값은 전체에 대해 보정했습니다",
+        "attempts": "두 번 이상 시도한 실행: {pairs}",
+        "reported": "논문 보고값: {value}({metric}{where}{confirmed}), 여기서 처리군 점수: {ours}. "
+        "판정에는 쓰이지 않습니다",
+        "unconfirmed": ", 원문 대조 전",
+        "gap": "우리 실험 대비 논문의 규모: {ratios}",
+        "parameters": "매개변수 {ratio}",
+        "pairs_seen": "학습한 쌍 {ratio}",
+        "resolution": "해상도 {ratio}",
+    },
+}
+
+
+def beside(verdict: Verdict, language: Language = "en") -> list[str]:
+    """What a reader should know beside the verdict, a line each: how often this test set was tested before,
+    runs that took more than one attempt, the paper's own number and how much larger its training was."""
+    words = _BESIDE[language]
+    lines = []
+    if verdict.ordinal is not None and len(verdict.family) > 1:
+        lines.append(words["family"].format(ordinal=verdict.ordinal, count=len(verdict.family)))
+    if verdict.attempts:
+        pairs = "; ".join(f"{pair} ({', '.join(ends)})" for pair, ends in verdict.attempts.items())
+        lines.append(words["attempts"].format(pairs=pairs))
+    if verdict.reported is not None and "treatment" in verdict.means:
+        reported = verdict.reported
+        lines.append(
+            words["reported"].format(
+                value=reported.value,
+                metric=reported.metric,
+                where=f", {reported.where}" if reported.where else "",
+                confirmed="" if reported.confirmed else words["unconfirmed"],
+                ours=f"{verdict.means['treatment']:.{decimals_of(verdict)}f}",
+            )
+        )
+    if gaps := scale_gap(verdict):
+        ratios = ", ".join(words[name].format(ratio=f"{ratio:,.3g}×") for name, ratio in gaps.items())
+        lines.append(words["gap"].format(ratios=ratios))
+    return lines
+
+
+def scale_gap(verdict: Verdict) -> dict[str, float]:
+    """How many times larger the paper's training was, by each measure that both sides know."""
+    ours, theirs = verdict.our_scale, verdict.paper_scale
+    if ours is None or theirs is None:
+        return {}
+    sizes = {name: (getattr(theirs, name), getattr(ours, name)) for name in Scale.__struct_fields__}
+    return {name: paper / our for name, (paper, our) in sizes.items() if paper and our}

@@ -3,11 +3,13 @@
 Texts and bytes come in, checked records go out; every complaint names file and line or field.
 """
 
-from claimbook.records.experiment import Decision, Hypothesis, Questions, Seal, SealEntry
+from claimbook.records.experiment import Decision, Hypothesis, Questions, Seal, SealedSources, SealEntry
+from claimbook.records.ledger import Ledger, LedgerLine
 from claimbook.records.paper import Claim, Paper, PaperMeta, PaperNote, Scale
+from claimbook.records.rerun import Rerun
 from claimbook.records.run import Failure, Finish, ItemScores, Process, Run, Step, read_steps
 from claimbook.records.schema import decode_json, encode_json
-from claimbook.records.verdict import ControlCheck, SeedDifference, Verdict
+from claimbook.records.verdict import ControlCheck, Reported, SeedDifference, Verdict
 
 __all__ = [
     "Claim",
@@ -17,15 +19,20 @@ __all__ = [
     "Finish",
     "Hypothesis",
     "ItemScores",
+    "Ledger",
+    "LedgerLine",
     "Paper",
     "PaperMeta",
     "PaperNote",
     "Process",
     "Questions",
+    "Reported",
+    "Rerun",
     "Run",
     "Scale",
     "Seal",
     "SealEntry",
+    "SealedSources",
     "SeedDifference",
     "Step",
     "Verdict",

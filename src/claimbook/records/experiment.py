@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import re
-from typing import Literal
+from typing import Any, Literal
 
 from claimbook.records.schema import (
     MachineRecord,
@@ -71,6 +71,8 @@ class Hypothesis(Record, frozen=True):
     """Notebook parameters that are the same in every arm."""
     controls: dict[str, Arm] = {}
     """Arms that must score chance: what each sets beyond the treatment's parameters."""
+    control_margin: float | None = None
+    """How far from chance a control may score, in the metric's unit; None takes `margin`."""
 
     def __post_init__(self) -> None:
         # msgspec turns ValueErrors of this method into validation errors with the record's path
@@ -82,6 +84,12 @@ class Hypothesis(Record, frozen=True):
             raise ValueError(f"alpha is {self.alpha}; write a number between 0 and 0.5")
         if not (math.isfinite(self.margin) and self.margin > 0):
             raise ValueError(f"margin is {self.margin}; write the smallest difference worth having, above 0")
+        if self.control_margin is not None and not (
+            math.isfinite(self.control_margin) and self.control_margin > 0
+        ):
+            raise ValueError(
+                f"control_margin is {self.control_margin}; write how far from chance a control may score"
+            )
         if self.arms["baseline"] == self.arms["treatment"]:
             raise ValueError("arms.baseline and arms.treatment are the same; let them differ in a parameter")
         for name in ("title", "metric"):
@@ -95,6 +103,11 @@ class Hypothesis(Record, frozen=True):
                 raise ValueError(f"controls.{name} is no name for a control; use lower-case words of its own")
         if "seed" in {key for table in self.tables() for key in table}:
             raise ValueError("seed is no parameter here; list the seeds in `seeds`")
+
+    @property
+    def control_tolerance(self) -> float:
+        """A control's scores must lie within ± this of chance."""
+        return self.margin if self.control_margin is None else self.control_margin
 
     def tables(self) -> list[Arm]:
         """All tables of notebook parameters: common ones, arms and controls."""
@@ -140,19 +153,15 @@ class SealEntry(MachineRecord, frozen=True):
     """Hash of the seal that this one amends; None for the first."""
     reason: str | None = None
     """Why the seal was amended; None for the first."""
+    changes: str | None = None
+    """What the amendment changed, as a unified diff; None for the first."""
+    with_ledger: bool = False
+    """Whether a ledger lists every run that was started; seals of the first version have none."""
 
     @property
     def digest(self) -> str:
-        """What the hash must be.
-
-        It covers the time and the earlier seal, so that amending back to an old state is a new seal and runs
-        made under the old one do not count for it.
-        """
-        sealed = encode_json(self)
-        for field in ("hash", "git", "data_description"):
-            del sealed[field]
-        text = json.dumps(sealed, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        """What the hash must be."""
+        return seal_digest(encode_json(self))
 
     def differences(
         self, hypothesis: Hypothesis, notebook: str, code: dict[str, str], data: str
@@ -173,6 +182,42 @@ class SealEntry(MachineRecord, frozen=True):
         if data != self.data:
             found.append("product set")
         return found
+
+
+def seal_digest(entry: dict[str, Any]) -> str:
+    """The hash of a seal's entry as it stands in the file.
+
+    It covers the time and the earlier seal, so that amending back to an old state is a new seal and runs made
+    under the old one do not count for it. It is taken of what the file says, not of the record read from it:
+    a field that a later version adds leaves old hashes as they are.
+    """
+    sealed = {name: value for name, value in entry.items() if name not in ("hash", "git", "data_description")}
+    text = json.dumps(sealed, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class SealedSources(MachineRecord, frozen=True):
+    """sealed/<hash>.json: the text behind a seal's hashes, so that an amendment can be shown as a diff."""
+
+    notebook: list[str]
+    """The notebook's code cells."""
+    code: dict[str, str]
+    """Each source file, by the name that the seal gives it."""
+
+    @property
+    def notebook_digest(self) -> str:
+        """sha256 of the code cells, white space around each left out."""
+        cells = [cell.strip() for cell in self.notebook]
+        return hashlib.sha256(json.dumps(cells, ensure_ascii=False).encode()).hexdigest()
+
+    @property
+    def code_digests(self) -> dict[str, str]:
+        """sha256 of each source file."""
+        return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in self.code.items()}
+
+    def fit(self, entry: SealEntry) -> bool:
+        """Whether these are the sources that a seal fixed."""
+        return self.notebook_digest == entry.notebook and self.code_digests == entry.code
 
 
 class Seal(MachineRecord, frozen=True):

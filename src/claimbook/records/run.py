@@ -48,11 +48,12 @@ class Run(MachineRecord, frozen=True):
     experiment: str
     arm: str
     seed: int
-    kind: Literal["confirmatory", "exploratory"]
+    kind: Literal["confirmatory", "exploratory", "replication"]
+    """Covered by a seal; not covered; or made again later, under whatever code and environment there was."""
     why_exploratory: list[str]
     """What was not as sealed; empty for a confirmatory run."""
     seal: str | None
-    """Hash of the seal that covers the run."""
+    """Hash of the seal that covers the run, or that a replication repeats."""
     notebook: str
     """Slug of the notebook, or "unknown" for a run by hand whose notebook cannot be told."""
     parameters: dict[str, Value]
@@ -69,6 +70,8 @@ class Run(MachineRecord, frozen=True):
     process: Process
     metric: str | None = None
     """The registered metric, for which the notebook owes item scores; None for a run by hand."""
+    rerun: str | None = None
+    """Id of the rerun that a replication belongs to."""
     ended: str | None = None
     seconds: float | None = None
     """Wall clock, kernel start included."""

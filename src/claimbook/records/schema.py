@@ -42,7 +42,20 @@ def decode_json(data: bytes | str, kind: type[R], where: str) -> R:
             fix="restore the file (git checkout), it is written by the machine only",
             where=where,
         ) from error
+    _check_schema(raw, kind, where)
     return convert(raw, kind, where)
+
+
+def _check_schema(raw: Any, kind: type[Any], where: str) -> None:
+    """Raise RecordError for a file of a later version: reading past what it means would lose it silently."""
+    known = [field.default for field in msgspec.structs.fields(kind) if field.name == "schema"]
+    found = raw.get("schema") if isinstance(raw, dict) else None
+    if known and isinstance(found, int) and found > known[0]:
+        raise RecordError(
+            f"schema is {found}, and this claimbook reads up to {known[0]}",
+            fix="update claimbook: a later version wrote this file",
+            where=where,
+        )
 
 
 def encode_json(record: Any) -> dict[str, Any]:

@@ -36,6 +36,17 @@ class ControlCheck(MachineRecord, frozen=True):
     passed: bool
 
 
+class Reported(MachineRecord, frozen=True):
+    """The paper's own number for the claim."""
+
+    value: float | str
+    metric: str
+    where: str
+    """Table or figure, dataset and version."""
+    confirmed: bool
+    """Whether somebody has looked it up there."""
+
+
 class Verdict(MachineRecord, frozen=True):
     """verdict.json: a pure function of the seal and its runs; the same records give the same bytes."""
 
@@ -77,4 +88,16 @@ class Verdict(MachineRecord, frozen=True):
     data_description: str
     our_scale: Scale | None
     paper_scale: Scale | None
+    test: Literal["sign-flip", "permutation", "mcnemar"] | None = None
+    """Which test gave p."""
+    narrow_interval: list[float] | None = None
+    """t-interval of the effect at level 1 − 2·alpha: within ±margin, it shows equivalence."""
+    ordinal: int | None = None
+    """This is the n-th hypothesis that was sealed on the product set and metric."""
+    attempts: dict[str, list[str]] = {}
+    """How each attempt ended, oldest first, where an arm and seed ("treatment s3") took more than one."""
+    ledger: list[str] = []
+    """sha256 of the ledger's last lines (one, or one per merged branch) when this was judged."""
+    reported: Reported | None = None
+    """What the paper reports for this claim; beside our numbers, never part of the verdict."""
     schema: int = 1

@@ -11,11 +11,12 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
 from claimbook.errors import ClaimbookError, RunError
-from claimbook.experiments import Experiment, this_process
+from claimbook.experiments import Experiment, end_beat, this_process
 from claimbook.records import Failure, Run
 from claimbook.records.experiment import Value
 from claimbook.runner.state import State, current_state
@@ -39,6 +40,15 @@ class Plan:
     """Finished runs of this very state: not made again."""
     missing: list[tuple[str, int]]
     """Arm and seed of the runs to make, seed by seed, so that an early stop leaves whole pairs."""
+    rerun: str | None = None
+    """Id of the rerun that replicates `seal`; None for runs that count, or that explore."""
+
+    @property
+    def kind(self) -> Literal["confirmatory", "exploratory", "replication"]:
+        """What its runs will be."""
+        if self.rerun is not None:
+            return "replication"
+        return "confirmatory" if self.seal else "exploratory"
 
 
 def plan(
@@ -71,6 +81,7 @@ def plan(
         key = (run.arm, run.seed)
         if (
             run.status == "finished"
+            and run.kind != "replication"
             and run.seal == covered_by
             and run.parameters == state.parameters.get(key)
             and run.fingerprints == state.fingerprints
@@ -100,6 +111,7 @@ def execute(
     with ExitStack() as locks:
         for one in plans:
             locks.enter_context(workspace.lock(one.experiment.slug))
+            one.experiment.enter_late()
         jobs: queue.SimpleQueue[tuple[Plan, str, int]] = queue.SimpleQueue()
         for one in plans:
             for arm, seed in one.missing:
@@ -165,7 +177,7 @@ def _run(
         experiment=one.experiment.slug,
         arm=arm,
         seed=seed,
-        kind="confirmatory" if one.seal else "exploratory",
+        kind=one.kind,
         why_exploratory=one.why_exploratory,
         seal=one.seal,
         notebook=one.state.hypothesis.notebook,
@@ -177,19 +189,28 @@ def _run(
         started=now(),
         process=this_process(),
         metric=one.state.hypothesis.metric,
+        rerun=one.rerun,
     )
     one.experiment.save_run(run)
+    one.experiment.enter_start(run)
     try:
         ended = slot.run(one.experiment, run, one.state.notebook_path, stop, report)
     except BaseException as error:
         failure = Failure(error=type(error).__name__, message=f"while supervising: {error}")
-        one.experiment.save_run(msgspec.structs.replace(run, status="failed", ended=now(), failure=failure))
+        _close(one, msgspec.structs.replace(run, status="failed", ended=now(), failure=failure))
         raise
     if ended.status == "finished":
         ended = _vouched(workspace, one.state, ended)
-    one.experiment.save_run(ended)
+    _close(one, ended)
     report(Progress(ended))
     return ended
+
+
+def _close(one: Plan, run: Run) -> None:
+    """Record how a run ended, then enter it: killed in between, the next batch enters it late."""
+    one.experiment.save_run(run)
+    one.experiment.enter_end(run)
+    end_beat(one.experiment.run_folder(run.id))
 
 
 def _vouched(workspace: Workspace, state: State, run: Run) -> Run:

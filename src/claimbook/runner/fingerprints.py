@@ -1,17 +1,14 @@
-"""What a run's numbers depend on, as hashes: notebook code, technique code, product set."""
+"""What a run's numbers depend on besides its product set, as hashes: notebook code and technique code."""
 
 from __future__ import annotations
 
 import ast
-import hashlib
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import claimbook
-from claimbook import products
 from claimbook.errors import RunError
-from claimbook.records.experiment import Value
+from claimbook.records import SealedSources
 from claimbook.runner.parameters import read_cells
 from claimbook.workspace import Workspace
 
@@ -22,12 +19,21 @@ NUMBERS = ("products", "vlm")
 
 def notebook_fingerprint(notebook: Path) -> str:
     """sha256 of the code cells. Markdown and outputs may change; code may not."""
-    sources = [cell["source"].strip() for cell in read_cells(notebook)]
-    return hashlib.sha256(json.dumps(sources, ensure_ascii=False).encode()).hexdigest()
+    return SealedSources(notebook=code_cells(notebook), code={}).notebook_digest
 
 
 def code_fingerprints(notebook: Path, workspace: Workspace) -> dict[str, str]:
-    """sha256 of each source file that the notebook imports, directly or through others, by readable name.
+    """sha256 of each file of `code_sources`, by readable name."""
+    return SealedSources(notebook=[], code=code_sources(notebook, workspace)).code_digests
+
+
+def code_cells(notebook: Path) -> list[str]:
+    """The sources of the code cells."""
+    return [cell["source"] for cell in read_cells(notebook)]
+
+
+def code_sources(notebook: Path, workspace: Workspace) -> dict[str, str]:
+    """Each source file that the notebook imports, directly or through others, by readable name.
 
     Covers claimbook's `products` and `vlm` and modules beside the notebook or in the workspace; installed
     distributions are covered by the environment instead.
@@ -40,40 +46,9 @@ def code_fingerprints(notebook: Path, workspace: Workspace) -> dict[str, str]:
         if path is None or path in seen:
             continue
         text = path.read_text("utf-8")
-        seen[path] = hashlib.sha256(text.encode()).hexdigest()
+        seen[path] = text
         waiting.extend(_imports(text, path))
     return {_readable(path, workspace): seen[path] for path in sorted(seen)}
-
-
-def data_fingerprint(parameter_sets: Iterable[Mapping[str, Value]], workspace: Workspace) -> tuple[str, str]:
-    """Fingerprint and description of the product sets that parameters name.
-
-    A parameter called `products`, or ending in `_products`, names a set. Raises RunError when none does, and
-    ProductsError when a set cannot be loaded.
-    """
-    names = sorted(
-        {
-            str(value)
-            for parameters in parameter_sets
-            for name, value in parameters.items()
-            if name == "products" or name.endswith("_products")
-        }
-    )
-    if not names:
-        raise RunError(
-            "no parameter names a product set",
-            fix='give the notebook a parameter `products: str = "catalog"` and load it by that name',
-        )
-    sets = [products.load(name, workspace=workspace) for name in names]
-    description = "; ".join(
-        f"{one.name}: {len(one)} pictures of {len(set(one.products))} products, "
-        f"{len(one.train)} train, {len(one.val)} val, {len(one.test)} test"
-        for one in sets
-    )
-    if len(sets) == 1:
-        return sets[0].fingerprint, description
-    joined = "\n".join(one.fingerprint for one in sets)
-    return hashlib.sha256(joined.encode()).hexdigest(), description
 
 
 def _imports(text: str, path: Path) -> Iterator[str]:

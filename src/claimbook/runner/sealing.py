@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+import json
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 
@@ -12,7 +16,7 @@ from claimbook.errors import SealError
 from claimbook.experiments import Experiment
 from claimbook.judge import Design, Finding, assess_design
 from claimbook.judge.of_experiment import family
-from claimbook.records import Run, Seal, SealEntry
+from claimbook.records import Hypothesis, Run, SealedSources, SealEntry, encode_json
 from claimbook.runner.state import State, current_state
 from claimbook.session import now
 from claimbook.surroundings import git_state
@@ -34,14 +38,18 @@ class Check:
 def check(workspace: Workspace, experiment: Experiment, *, amending: bool = False) -> Check:
     """Everything that sealing, or amending, looks at, without doing it.
 
+    A state that differs from the sealed one is checked as its amendment would be.
     Raises RecordError when the paper has no such claim, and what `current_state` raises; problems of the
     design itself are in the result.
     """
     state = current_state(workspace, experiment)
     papers.load(workspace, state.hypothesis.paper).claim(state.hypothesis.claim)
-    runs = experiment.runs()
+    runs = [*experiment.runs(), *experiment.deleted_runs()]  # to put a run away does not unsee it
     metric = state.hypothesis.metric
-    others = sorted(family(workspace, experiment, state.data, metric, amending=amending))
+    sealed = experiment.seal()
+    changed = state.differences(sealed.current) if sealed else []
+    amending = amending or bool(changed)
+    others = [one.name for one in family(workspace, experiment, state.data, metric, amending=amending)]
     pilot = _pilot_differences(runs, state) if state.hypothesis.scope == "method" else {}
     design = assess_design(state.hypothesis, list(pilot.values()) or None, len(others) + 1)
     found = (*design.problems, *_same_arms(state), *_seen_before(runs, state))
@@ -65,12 +73,13 @@ def seal(workspace: Workspace, experiment: Experiment) -> SealEntry:
             "runs made before an amendment never count for it",
             where=experiment.seal_path.relative_to(workspace.root),
         )
-    return _append(workspace, experiment, checked, [], None)
+    return _append(workspace, experiment, checked, None, None)
 
 
 def amend(workspace: Workspace, experiment: Experiment, reason: str) -> tuple[SealEntry, list[str]]:
     """Seal the state as it is now and say which parts changed; the earlier seals are kept.
 
+    The new entry holds the reason and a unified diff of hypothesis, notebook, technique code and product set.
     Runs made under an earlier seal never count for the new one, also when nothing changed: that is for
     records that are lost. Raises SealError without a reason, when nothing was sealed, or when the design
     cannot be decided.
@@ -82,11 +91,57 @@ def amend(workspace: Workspace, experiment: Experiment, reason: str) -> tuple[Se
         raise SealError("an amendment needs a reason", fix='say why: --reason "…"')
     checked = check(workspace, experiment, amending=True)
     changed = checked.state.differences(earlier.current)
-    return _append(workspace, experiment, checked, earlier.entries, reason.strip()), changed
+    return _append(workspace, experiment, checked, earlier.current, reason.strip()), changed
+
+
+def differences_in_full(experiment: Experiment, sealed: SealEntry, state: State) -> str:
+    """What changed since a seal, as a unified diff: hypothesis, notebook, technique code, product set."""
+    kept = experiment.sealed_sources(sealed)
+    before, after = _texts(sealed.hypothesis, kept, sealed), _texts(state.hypothesis, state.sources, state)
+    changed: list[str] = []
+    for name in [*before, *(name for name in after if name not in before)]:
+        old, new = before.get(name, ""), after.get(name, "")
+        if kept is None and name not in _ALWAYS_KEPT:
+            continue
+        changed += difflib.unified_diff(
+            old.splitlines(), new.splitlines(), f"sealed/{name}", f"now/{name}", lineterm="", n=2
+        )
+    if kept is None:
+        changed += [f"{part} (its sealed text was not kept)" for part in state.differences(sealed)]
+    return "\n".join(changed)
+
+
+_ALWAYS_KEPT = ("hypothesis", "product set")
+
+
+def _texts(hypothesis: Hypothesis, sources: SealedSources | None, fixed: SealEntry | State) -> dict[str, str]:
+    """A state as named texts that a person can compare."""
+    texts = {
+        "hypothesis": "\n".join(_lines_of(encode_json(hypothesis))),
+        "product set": f"{fixed.data_description}\nfingerprint {fixed.data}",
+    }
+    if sources is not None:
+        cells = (f"# cell {number}\n{cell}" for number, cell in enumerate(sources.notebook, start=1))
+        texts["notebook"] = "\n\n".join(cells)
+        texts.update(sources.code)
+    return texts
+
+
+def _lines_of(value: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Nested values as lines such as `arms.treatment.loss = "sigmoid"`."""
+    for name, item in value.items():
+        if isinstance(item, dict):
+            yield from _lines_of(item, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name} = {json.dumps(item, ensure_ascii=False)}"
 
 
 def _append(
-    workspace: Workspace, experiment: Experiment, checked: Check, earlier: list[SealEntry], reason: str | None
+    workspace: Workspace,
+    experiment: Experiment,
+    checked: Check,
+    earlier: SealEntry | None,
+    reason: str | None,
 ) -> SealEntry:
     checked.design.refuse()
     state, git = checked.state, git_state(workspace.root)
@@ -100,11 +155,13 @@ def _append(
         data=state.data,
         data_description=state.data_description,
         git=f"{commit}{'+dirty' if git['diff'] else ''}" if commit else None,
-        previous=earlier[-1].hash if earlier else None,
+        previous=earlier.hash if earlier else None,
         reason=reason,
+        changes=differences_in_full(experiment, earlier, state) if earlier else None,
+        with_ledger=True,
     )
     entry = msgspec.structs.replace(entry, hash=entry.digest)
-    experiment.save_seal(Seal(entries=[*earlier, entry]))
+    experiment.add_seal(entry, state.sources)
     return entry
 
 

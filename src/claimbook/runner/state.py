@@ -8,9 +8,10 @@ from pathlib import Path
 
 from claimbook.errors import RunError
 from claimbook.experiments import Experiment
-from claimbook.records import Hypothesis, SealEntry
+from claimbook.products.named import fingerprint_of
+from claimbook.records import Hypothesis, SealedSources, SealEntry
 from claimbook.records.experiment import Value
-from claimbook.runner.fingerprints import code_fingerprints, data_fingerprint, notebook_fingerprint
+from claimbook.runner.fingerprints import code_cells, code_fingerprints, code_sources, notebook_fingerprint
 from claimbook.runner.parameters import effective_parameters, notebook_parameters
 from claimbook.workspace import Workspace
 
@@ -30,6 +31,8 @@ class State:
     data_description: str
     parameters: dict[tuple[str, int], dict[str, Value]]
     """Effective parameters per arm and seed."""
+    sources: SealedSources
+    """The text of notebook and technique code."""
 
     @property
     def fingerprints(self) -> dict[str, str | dict[str, str]]:
@@ -43,7 +46,7 @@ class State:
             changed.append("notebook code")
         if code_fingerprints(self.notebook_path, workspace) != self.code:
             changed.append("technique code")
-        if data_fingerprint(self.parameters.values(), workspace)[0] != self.data:
+        if fingerprint_of(self.parameters.values(), workspace)[0] != self.data:
             changed.append("product set")
         return changed
 
@@ -58,13 +61,15 @@ def current_state(
     *,
     seeds: list[int] | None = None,
     changes: Mapping[str, Value] | None = None,
+    sealed: Hypothesis | None = None,
 ) -> State:
     """The state of an experiment now, its parameters checked against the notebook's types.
 
-    seeds and changes stand in for the hypothesis's seeds and parameters, for an exploratory run. Raises
-    RecordError, RunError, WorkspaceError or ProductsError with the place of what is wrong.
+    seeds and changes stand in for the hypothesis's seeds and parameters, for an exploratory run; sealed
+    stands in for hypothesis.toml, for a replication. Raises RecordError, RunError, WorkspaceError or
+    ProductsError with the place of what is wrong.
     """
-    hypothesis = experiment.hypothesis()
+    hypothesis = sealed or experiment.hypothesis()
     notebook = workspace.notebook(hypothesis.notebook)
     declared = notebook_parameters(notebook)
     if "seed" not in declared:
@@ -80,13 +85,15 @@ def current_state(
         for arm in hypothesis.arm_names()
         for seed in (seeds or hypothesis.seeds)
     }
-    data, description = data_fingerprint(parameters.values(), workspace)
+    data, description = fingerprint_of(parameters.values(), workspace)
+    sources = SealedSources(notebook=code_cells(notebook), code=code_sources(notebook, workspace))
     return State(
         hypothesis=hypothesis,
         notebook_path=notebook,
-        notebook=notebook_fingerprint(notebook),
-        code=code_fingerprints(notebook, workspace),
+        notebook=sources.notebook_digest,
+        code=sources.code_digests,
         data=data,
         data_description=description,
         parameters=parameters,
+        sources=sources,
     )

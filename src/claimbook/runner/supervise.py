@@ -23,7 +23,7 @@ from typing import IO, Any
 import msgspec
 import psutil
 
-from claimbook.experiments import Experiment
+from claimbook.experiments import HEARTBEAT, Experiment, beat
 from claimbook.records import Failure, Finish, Run
 from claimbook.session import RUN_VARIABLE, completed, now
 
@@ -205,8 +205,12 @@ def _follow(
     """How the run ended, and whether the worker can make another."""
     progress = Progress(run)
     report(progress)
+    beaten = 0.0
     while True:
         event = worker.next(0.2)
+        if time.monotonic() - beaten > HEARTBEAT:
+            beat(experiment.run_folder(run.id))
+            beaten = time.monotonic()
         if stop.is_set():
             return ("cancelled", Failure(error="Cancelled", message="stopped from outside")), False
         if limits.seconds is not None and time.monotonic() - began > limits.seconds:

@@ -1,0 +1,127 @@
+"""Whether an experiment's files are what the machine wrote: seal, sources, ledger, runs, one against another.
+
+What does not fit is named, file by file. Nothing here can find a forger who rewrites every file and every
+hash: who must rule that out keeps the seal's hash, or a commit, where the forger cannot reach it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from claimbook.errors import RecordError
+from claimbook.experiments import Experiment
+from claimbook.records import Ledger, LedgerLine, Run, Seal
+
+_RESTORE = "restore the files (git checkout)"
+
+
+def problems(experiment: Experiment) -> list[RecordError]:
+    """Everything about the sealed runs of an experiment that does not fit; empty when all does.
+
+    A record that cannot be read at all comes as its own error.
+    """
+    found: list[RecordError] = []
+    try:
+        seal = experiment.seal()
+        runs = {run.id: run for run in (*experiment.runs(), *experiment.deleted_runs())}
+        ledger = experiment.ledger()
+    except RecordError as error:
+        return [error]
+    found += _source_problems(experiment, seal)
+    found += _ledger_problems(experiment, ledger)
+    found += _unentered(experiment, seal, ledger, runs)
+    found += _missing(experiment, ledger, runs)
+    found += _changed(experiment, ledger, runs)
+    return found
+
+
+def notes(experiment: Experiment) -> list[str]:
+    """What is no fault and worth a look: ends that the supervisor of a run did not live to enter."""
+    ledger = experiment.ledger()
+    ended = ledger.ended()
+    late = [f"run {line.run}: its end was entered late" for line in ended.values() if line.late]
+    open_ends = [
+        f"run {run.id} is {run.status}, and its end is not entered; the next `claimbook run` does it"
+        for run in experiment.runs()
+        if run.id in ledger.started() and run.id not in ended and run.status not in ("running", "lost")
+    ]
+    return late + open_ends
+
+
+def _source_problems(experiment: Experiment, seal: Seal | None) -> Iterator[RecordError]:
+    for entry in seal.entries if seal else []:
+        if entry.with_ledger and experiment.sealed_sources(entry) is None:
+            name = f"experiments/{experiment.slug}/sealed/{entry.hash[:16]}.json"
+            yield RecordError(
+                "the sealed sources are missing or were changed after sealing", fix=_RESTORE, where=name
+            )
+
+
+def _ledger_problems(experiment: Experiment, ledger: Ledger) -> Iterator[RecordError]:
+    name = f"experiments/{experiment.slug}/ledger.jsonl"
+    for number in ledger.gaps():
+        yield RecordError(
+            "the line before this one was changed or taken out",
+            fix=f"{_RESTORE}; after a merge keep the lines of both branches",
+            where=f"{name}:{number}",
+        )
+    verdict = experiment.verdict()
+    witnesses = {"verdict.json": verdict.ledger} if verdict else {}
+    witnesses |= {f"reruns/{rerun.id}.json": rerun.ledger for rerun in experiment.reruns()}
+    for witness, heads in witnesses.items():
+        if set(heads) - set(ledger.hashes):
+            yield RecordError(
+                f"a line that {witness} was computed after is missing or was changed",
+                fix=_RESTORE,
+                where=name,
+            )
+
+
+def _unentered(
+    experiment: Experiment, seal: Seal | None, ledger: Ledger, runs: dict[str, Run]
+) -> Iterator[RecordError]:
+    """Results under a seal with a ledger that the ledger does not know."""
+    with_ledger = {entry.hash for entry in (seal.entries if seal else []) if entry.with_ledger}
+    started = ledger.started()
+    for run in runs.values():
+        # killed between its record and its entry, a run never executed anything
+        if run.seal in with_ledger and run.id not in started and run.status not in ("running", "lost"):
+            yield RecordError(
+                f"the run is {run.status}, and the ledger does not know it",
+                fix="restore the ledger (git checkout); only what `claimbook run` made can count",
+                where=f"experiments/{experiment.slug}/runs/{run.id}",
+            )
+
+
+def _missing(experiment: Experiment, ledger: Ledger, runs: dict[str, Run]) -> Iterator[RecordError]:
+    ended = ledger.ended()
+    for run_id, line in ledger.started().items():
+        if run_id in runs or line.seal is None:
+            continue
+        how = ended[run_id].status if run_id in ended else "started"
+        yield RecordError(
+            f"the run is gone; the ledger has it as {how} at {line.at}",
+            fix="restore its folder (git checkout); if it is lost for good, "
+            f"`claimbook amend {experiment.slug}` and run again",
+            where=f"experiments/{experiment.slug}/runs/{run_id}",
+        )
+
+
+def _changed(experiment: Experiment, ledger: Ledger, runs: dict[str, Run]) -> Iterator[RecordError]:
+    for run_id, line in ledger.ended().items():
+        if run_id not in runs or line.seal is None:
+            continue
+        for name in _differing(experiment, line):
+            yield RecordError(
+                f"{name} was changed after the run had ended, or is missing",
+                fix="restore the file (git checkout); if it is lost for good, "
+                f"`claimbook amend {experiment.slug}` and run again",
+                where=f"experiments/{experiment.slug}/runs/{run_id}/{name}",
+            )
+
+
+def _differing(experiment: Experiment, line: LedgerLine) -> list[str]:
+    found = experiment.file_hashes(line.run)
+    names = [name for name, digest in line.files.items() if found.get(name) != digest]
+    # git ignores executed notebooks, so a clone has none
+    return [name for name in names if name in found or name != "notebook.ipynb"]

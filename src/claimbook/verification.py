@@ -1,0 +1,201 @@
+"""Every verdict computed anew from the raw item scores, in a clean process, compared to the last digit.
+
+    python -I -m claimbook.verification ROOT SLUG…      what `verify` starts; prints its findings as JSON
+
+The process is clean: it reads the files, has no variable of the caller but path, home and language, and
+Python's isolated mode keeps the current folder and PYTHONPATH out of its imports.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from claimbook import integrity, workspace
+from claimbook.errors import ClaimbookError, JudgeError
+from claimbook.experiments import Experiment
+from claimbook.judge.of_experiment import Member, computed, family
+from claimbook.judge.verdict import judge_rerun
+from claimbook.records import Rerun, SealEntry, Verdict, encode_json
+from claimbook.workspace import Workspace
+
+_OF_THE_PAPER = ("reported", "paper_scale")
+"""Fields that come from a person's note, who may correct it at any time."""
+_OF_THE_MOMENT = ("ledger", "family")
+"""Fields that say what was known at the judgement: they are used, not computed again."""
+_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
+
+
+class Verification(msgspec.Struct, frozen=True):
+    """What came out for one experiment."""
+
+    experiment: str
+    state: Literal["verified", "no verdict", "does not verify"]
+    outcome: str | None
+    """As recorded in verdict.json."""
+    problems: list[str]
+    """What was changed, is missing or does not compute: file, field, and what to do."""
+    notes: list[str]
+    """What is worth knowing and no fault, such as a verdict that later hypotheses made out of date."""
+
+
+def verify(space: Workspace, slugs: Sequence[str]) -> list[Verification]:
+    """Verify experiments in a clean process. Raises JudgeError when that process itself fails."""
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    done = subprocess.run(
+        [sys.executable, "-I", "-m", "claimbook.verification", str(space.root), *slugs],
+        capture_output=True,
+        env=environment,
+        check=False,
+    )
+    if done.returncode != 0:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise JudgeError(
+            f"the verifying process failed: {said[-1] if said else f'exit code {done.returncode}'}",
+            fix="run `python -I -m claimbook.verification` in the workspace to see all of it",
+        )
+    return msgspec.json.decode(done.stdout, type=list[Verification])
+
+
+def verify_here(space: Workspace, slug: str) -> Verification:
+    """Verify one experiment in this process."""
+    experiment = Experiment.of(space, slug)
+    problems = [str(error) for error in integrity.problems(experiment)]
+    notes: list[str] = []
+    recorded: Verdict | None = None
+    try:
+        notes += integrity.notes(experiment)
+        recorded = experiment.verdict()
+        if recorded is not None:
+            found, said = _recomputed(space, experiment, recorded)
+            problems += found
+            notes += said
+        problems += _reruns(experiment)
+        notes += _unsealed_changes(experiment)
+    except ClaimbookError as error:
+        # where the check above has named a file, computing stumbles over the same one
+        problems = problems or [str(error)]
+    state: Literal["verified", "no verdict", "does not verify"]
+    state = "does not verify" if problems else "verified" if recorded else "no verdict"
+    return Verification(slug, state, recorded.outcome if recorded else None, problems, notes)
+
+
+def _recomputed(space: Workspace, experiment: Experiment, recorded: Verdict) -> tuple[list[str], list[str]]:
+    seal = experiment.seal()
+    entries = {entry.hash: entry for entry in seal.entries} if seal else {}
+    where = f"experiments/{experiment.slug}/verdict.json"
+    if recorded.seal not in entries or recorded.experiment != experiment.slug:
+        return [f"{where}: it belongs to no seal of this experiment\n  what to do: {_judge(experiment)}"], []
+    sealed = entries[recorded.seal]
+    members = family(space, experiment, sealed.data, sealed.hypothesis.metric)
+    known = {name: p for name, p in recorded.family.items() if name != experiment.slug}
+    again = computed(space, experiment, sealed, members, known)
+    raw = json.loads(experiment.verdict_path.read_bytes())
+    different = [*_differences(raw, encode_json(again)), *_left_out(experiment, recorded, members)]
+    problems = [
+        f"{where}: {difference}\n  what to do: restore the file (git checkout), or {_judge(experiment)}"
+        for difference in different
+    ]
+    notes = [*_family_notes(space, experiment, sealed, recorded, members), *_paper_notes(recorded, again)]
+    if seal and sealed.hash != seal.current.hash:
+        notes.append("amended since: the verdict is one under an earlier seal")
+    return problems, notes
+
+
+def _differences(recorded: dict[str, Any], again: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Fields of the recorded verdict that are not what was computed; a later version's new fields are not
+    in an old file and are left out."""
+    for name, value in recorded.items():
+        if not prefix and name in (*_OF_THE_PAPER, *_OF_THE_MOMENT, "schema"):
+            continue
+        other = again.get(name)
+        if isinstance(value, dict) and isinstance(other, dict):
+            yield from _differences(value, other, f"{prefix}{name}.")
+        elif value != other:
+            yield f"{prefix}{name} is {value!r}, and {other!r} is computed"
+
+
+def _left_out(experiment: Experiment, recorded: Verdict, members: list[Member]) -> Iterator[str]:
+    """Hypotheses sealed before the last of the runs belong to the family whenever it was judged."""
+    of_verdict = {run for pair in recorded.pairs for run in pair.runs}
+    last = max((run.started for run in experiment.runs() if run.id in of_verdict), default="")
+    named = {name.split(",")[0] for name in recorded.family}
+    for member in members:
+        slug = member.name.split(",")[0]
+        if member.sealed_at < last and slug not in named:
+            yield f"family leaves out {slug}, which was sealed before"
+
+
+def _family_notes(
+    space: Workspace, experiment: Experiment, sealed: SealEntry, recorded: Verdict, members: list[Member]
+) -> Iterator[str]:
+    """Holm's correction holds for the family that was known: a later hypothesis makes it stricter."""
+    gone = recorded.family.keys() - {member.name for member in members} - {experiment.slug}
+    if gone:
+        yield f"of its family these are gone: {', '.join(sorted(gone))}"
+    today = computed(space, experiment, sealed, members)
+    if today.family != recorded.family:
+        changed = "" if today.outcome == recorded.outcome else f", judged today it is {today.outcome}"
+        yield (
+            f"judged in a family of {len(recorded.family)}, which has {len(today.family)} today"
+            f"{changed}; {_judge(experiment)} brings it up to date"
+        )
+
+
+def _paper_notes(recorded: Verdict, again: Verdict) -> Iterator[str]:
+    if any(getattr(recorded, name) != getattr(again, name) for name in _OF_THE_PAPER):
+        yield f"the paper's own numbers were changed in its note since; {_judge_slug(recorded.experiment)}"
+
+
+def _reruns(experiment: Experiment) -> Iterator[str]:
+    seal = experiment.seal()
+    entries = {entry.hash: entry for entry in seal.entries} if seal else {}
+    for rerun in experiment.reruns():
+        where = f"experiments/{experiment.slug}/reruns/{rerun.id}.json"
+        if rerun.seal not in entries:
+            yield f"{where}: it belongs to no seal here\n  what to do: restore it (git checkout)"
+        elif rerun.verdict is not None:
+            for difference in _rerun_differences(experiment, rerun, entries[rerun.seal]):
+                yield f"{where}: {difference}\n  what to do: restore the file (git checkout)"
+
+
+def _rerun_differences(experiment: Experiment, rerun: Rerun, sealed: SealEntry) -> Iterator[str]:
+    assert rerun.verdict is not None
+    known = {name: p for name, p in rerun.verdict.family.items() if name != experiment.slug}
+    again = judge_rerun(
+        experiment.slug, sealed, experiment.runs(), experiment.items, rerun=rerun.id, family=known
+    )
+    yield from _differences(encode_json(rerun.verdict), encode_json(again))
+    if rerun.now != again.outcome:
+        yield f"now is {rerun.now!r}, and {again.outcome!r} is computed"
+
+
+def _unsealed_changes(experiment: Experiment) -> Iterator[str]:
+    seal = experiment.seal()
+    if seal is not None and experiment.hypothesis() != seal.current.hypothesis:
+        yield "hypothesis.toml is not what was sealed; runs made now would be exploratory"
+
+
+def _judge(experiment: Experiment) -> str:
+    return _judge_slug(experiment.slug)
+
+
+def _judge_slug(slug: str) -> str:
+    return f"`claimbook judge {slug}`"
+
+
+def _main(root: str, *slugs: str) -> None:
+    space = workspace.find(Path(root))
+    found = [verify_here(space, slug) for slug in slugs]
+    sys.stdout.buffer.write(msgspec.json.encode(found))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
