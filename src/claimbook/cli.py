@@ -115,20 +115,26 @@ def params(notebook: str, as_json: bool) -> None:
 @click.argument("slug")
 @_AS_JSON
 def check(slug: str, as_json: bool) -> None:
-    """Say before sealing whether this design can reach a verdict, and how small an effect it can see."""
+    """Say before sealing what this design can decide, how worn its test set is, and what was tried before."""
+    from claimbook.runner.history import history
     from claimbook.runner.sealing import check as check_design
 
     workspace, experiment = _experiment(slug)
     checked = check_design(workspace, experiment)
-    design = checked.design
+    past = history(workspace, experiment, checked.state)
+    design, pilot = checked.design, checked.pilot
     if as_json:
         _print_json(
             {
                 "smallest_p": design.smallest_p,
                 "smallest_p_adjusted": design.smallest_p_adjusted,
                 "detectable": design.detectable,
-                "pilot_seeds": checked.pilot_seeds,
+                "pilot_seeds": pilot.seeds,
+                "test_items": vars(checked.clusters),
                 "family": checked.family,
+                "changed_since_seal": checked.changed,
+                "wear": vars(past.wear),
+                "tried_before": [vars(one) for one in past.tried],
                 "problems": [vars(finding) for finding in design.problems],
                 "warnings": [vars(finding) for finding in design.warnings],
             }
@@ -136,13 +142,15 @@ def check(slug: str, as_json: bool) -> None:
     else:
         hypothesis = checked.state.hypothesis
         click.echo(f"{len(checked.state.parameters)} runs on {checked.state.data_description}")
+        if checked.changed is not None:
+            click.echo(f"sealed already; changed since: {', '.join(checked.changed) or 'nothing'}")
         click.echo(
             f"smallest p that can be reached: {design.smallest_p:.3g}, in a family of {design.family_size}: "
             f"{design.smallest_p_adjusted:.3g} (alpha {hypothesis.alpha:g})"
         )
         if design.detectable is not None:
             click.echo(
-                f"smallest detectable effect, from {len(checked.pilot_seeds)} pilot pairs: "
+                f"smallest detectable effect, from {len(pilot.differences)} pilot differences: "
                 f"{design.detectable:.3g} (margin {hypothesis.margin:g})"
             )
         else:
@@ -150,6 +158,20 @@ def check(slug: str, as_json: bool) -> None:
                 "smallest detectable effect: unknown without a pilot; "
                 f"`claimbook run {slug} --seeds 101,102,103` makes one"
             )
+        clusters, wear = checked.clusters, past.wear
+        scored = (
+            ""
+            if pilot.items is None
+            else f"; the pilot scored {pilot.items:,} in {pilot.clusters:,} clusters"
+        )
+        click.echo(f"test items: {clusters.pictures:,} pictures of {clusters.products:,} products{scored}")
+        click.echo(
+            f"test set used before: {wear.hypotheses} hypotheses sealed on it, "
+            f"{wear.runs:,} finished runs in {wear.experiments} experiments"
+        )
+        for one in past.tried:
+            what = "tried before, the same claim" if one.same_claim else "tried before, something like it"
+            click.echo(f"{what}: {one.experiment} ({one.outcome or 'no verdict'}): {one.title}")
         for label, findings in (("warning", design.warnings), ("problem", design.problems)):
             for finding in findings:
                 click.echo(f"{label}: {finding.problem}\n  what to do: {finding.fix}")

@@ -70,11 +70,8 @@ def _ledger_problems(experiment: Experiment, ledger: Ledger) -> Iterator[RecordE
     witnesses |= {f"reruns/{rerun.id}.json": rerun.ledger for rerun in experiment.reruns()}
     for witness, heads in witnesses.items():
         if set(heads) - set(ledger.hashes):
-            yield RecordError(
-                f"a line that {witness} was computed after is missing or was changed",
-                fix=_RESTORE,
-                where=name,
-            )
+            problem = f"a line that {witness} was computed after is missing or was changed"
+            yield RecordError(problem, fix=_RESTORE, where=name)
 
 
 def _unentered(

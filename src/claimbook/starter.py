@@ -38,7 +38,8 @@ _GITIGNORE = """\
 /site/
 .ipynb_checkpoints/
 # executed notebooks hold product pictures; the records beside them are committed
-experiments/*/runs/*/notebook.ipynb
+experiments/*/*/*/notebook.ipynb
+experiments/*/runs/*/heartbeat
 experiments/exploratory/
 """
 

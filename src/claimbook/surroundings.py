@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,35 @@ SHOWN = (
     "papermill",
 )
 """The distributions whose versions are shown; all others are covered by one hash."""
+
+
+_SECRET_NAME = re.compile(
+    r"token|secret|passw|pwd$|api_?key|access_?key|credential|auth|cookie", re.IGNORECASE
+)
+_SECRET_TEXT = re.compile(
+    r"(?<=://)[^\s/@]+(?=@)"  # user:token@ in a URL
+    r"|\b(?:hf_|gh[opsu]_|github_pat_|glpat-|sk-|xox[abp]-|AKIA)[A-Za-z0-9_\-]{12,}"
+)
+
+
+def redacted(text: str) -> str:
+    """A text, such as an error's message, without what must not be recorded: `***` in its place.
+
+    That is the value of any environment variable that its name or its looks give away as a secret, a user and
+    password in a URL, and tokens of the forms that the common services give out.
+    """
+    for name, value in os.environ.items():
+        if value in text and _is_secret(name, value):
+            text = text.replace(value, "***")
+    return _SECRET_TEXT.sub("***", text)
+
+
+def _is_secret(name: str, value: str) -> bool:
+    """By its name; or a long word of letters and digits, which a path, a locale or a version is not."""
+    if len(value) >= 6 and _SECRET_NAME.search(name):
+        return True
+    word = re.fullmatch(r"[A-Za-z0-9_\-+=]{20,}", value) is not None
+    return word and any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
 
 
 @cache

@@ -362,10 +362,10 @@ def _check_same_items(experiment: str, seed: int, baseline: _Scored, treatment: 
     )
 
 
-def _cluster_means(scored: _Scored, metric: str) -> dict[str, float]:
+def cluster_means(items: ItemScores, metric: str) -> dict[str, float]:
     """The mean score of every cluster, by cluster."""
     clusters: dict[str, list[float]] = defaultdict(list)
-    for cluster, score in zip(scored.items.cluster, scored.items.scores[metric].tolist(), strict=True):
+    for cluster, score in zip(items.cluster, items.scores[metric].tolist(), strict=True):
         clusters[cluster].append(score)
     return {cluster: statistics.mean(clusters[cluster]) for cluster in sorted(clusters)}
 
@@ -398,7 +398,7 @@ def _effect_over_clusters(experiment: str, hypothesis: Hypothesis, scored: Mappi
     """Paired clusters of the one seed; McNemar's test where each is a single item, hit or missed."""
     (seed,) = hypothesis.seeds
     arms = {arm: scored[arm, seed] for arm in ("baseline", "treatment")}
-    means = {arm: list(_cluster_means(arms[arm], hypothesis.metric).values()) for arm in arms}
+    means = {arm: list(cluster_means(arms[arm].items, hypothesis.metric).values()) for arm in arms}
     baseline, treatment = means["baseline"], means["treatment"]
     if len(baseline) < 2:
         raise JudgeError(
@@ -436,7 +436,7 @@ def _control(
     runs = [scored[name, seed] for seed in sorted(hypothesis.seeds)]
     chances = [_chance(experiment, one.run, metric) for one in runs]
     if hypothesis.scope == "checkpoints":
-        scores = list(_cluster_means(runs[0], metric).values())
+        scores = list(cluster_means(runs[0].items, metric).values())
         excess = [score - chances[0] for score in scores]
     else:
         scores = [one.score for one in runs]

@@ -11,13 +11,9 @@ from claimbook.records.experiment import Value
 from claimbook.workspace import Workspace
 
 
-def fingerprint_of(parameter_sets: Iterable[Mapping[str, Value]], workspace: Workspace) -> tuple[str, str]:
-    """Fingerprint and description of the product sets that parameters name.
-
-    A parameter called `products`, or ending in `_products`, names a set. Raises RunError when none does, and
-    ProductsError when a set cannot be loaded.
-    """
-    names = sorted(
+def named_in(parameter_sets: Iterable[Mapping[str, Value]]) -> list[str]:
+    """The product sets that parameters name, sorted: by one called `products`, or ending in `_products`."""
+    return sorted(
         {
             str(value)
             for parameters in parameter_sets
@@ -25,6 +21,14 @@ def fingerprint_of(parameter_sets: Iterable[Mapping[str, Value]], workspace: Wor
             if name == "products" or name.endswith("_products")
         }
     )
+
+
+def fingerprint_of(parameter_sets: Iterable[Mapping[str, Value]], workspace: Workspace) -> tuple[str, str]:
+    """Fingerprint and description of the product sets that parameters name.
+
+    Raises RunError when none does, and ProductsError when a set cannot be loaded.
+    """
+    names = named_in(parameter_sets)
     if not names:
         raise RunError(
             "no parameter names a product set",

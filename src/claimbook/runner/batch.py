@@ -22,7 +22,7 @@ from claimbook.records.experiment import Value
 from claimbook.runner.state import State, current_state
 from claimbook.runner.supervise import Limits, Progress, Slot
 from claimbook.session import new_run_id, now
-from claimbook.surroundings import distributions, git_state
+from claimbook.surroundings import distributions, git_state, redacted
 from claimbook.workspace import Workspace
 
 
@@ -196,7 +196,7 @@ def _run(
     try:
         ended = slot.run(one.experiment, run, one.state.notebook_path, stop, report)
     except BaseException as error:
-        failure = Failure(error=type(error).__name__, message=f"while supervising: {error}")
+        failure = Failure(error=type(error).__name__, message=redacted(f"while supervising: {error}"))
         _close(one, msgspec.structs.replace(run, status="failed", ended=now(), failure=failure))
         raise
     if ended.status == "finished":

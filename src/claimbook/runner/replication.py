@@ -21,7 +21,7 @@ from claimbook.runner.fingerprints import code_fingerprints, notebook_fingerprin
 from claimbook.runner.state import State, current_state
 from claimbook.runner.supervise import Limits, Progress
 from claimbook.session import new_run_id, now
-from claimbook.surroundings import distributions
+from claimbook.surroundings import distributions, redacted
 from claimbook.workspace import Workspace
 
 
@@ -58,7 +58,7 @@ def prepare(workspace: Workspace, experiment: Experiment) -> Prepared:
     try:
         state = current_state(workspace, experiment, sealed=sealed.hypothesis)
     except ClaimbookError as error:
-        failure = Failure(error=type(error).__name__, message=str(error))
+        failure = Failure(error=type(error).__name__, message=redacted(str(error)))
         changed = _changed_parts(workspace, sealed)
         return Prepared(experiment, sealed, verdict, began, None, failure, changed)
     plan = _plan(experiment, sealed, state)

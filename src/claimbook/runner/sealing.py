@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-import json
-from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import msgspec
 
@@ -16,7 +11,9 @@ from claimbook.errors import SealError
 from claimbook.experiments import Experiment
 from claimbook.judge import Design, Finding, assess_design
 from claimbook.judge.of_experiment import family
-from claimbook.records import Hypothesis, Run, SealedSources, SealEntry, encode_json
+from claimbook.records import Run, SealEntry
+from claimbook.runner.amendment import differences_in_full
+from claimbook.runner.pilot import Clusters, Pilot, latest_pilot, test_clusters
 from claimbook.runner.state import State, current_state
 from claimbook.session import now
 from claimbook.surroundings import git_state
@@ -29,10 +26,14 @@ class Check:
 
     state: State
     design: Design
-    pilot_seeds: list[int]
-    """Seeds of the exploratory pairs from which the smallest detectable effect is computed."""
+    pilot: Pilot
+    """The exploratory pairs from which the smallest detectable effect is computed."""
+    clusters: Clusters
+    """How the test items hang together."""
     family: list[str]
     """Other experiments sealed on the same product set and metric."""
+    changed: list[str] | None
+    """What differs from the seal in force, a phrase each; None when nothing is sealed."""
 
 
 def check(workspace: Workspace, experiment: Experiment, *, amending: bool = False) -> Check:
@@ -50,10 +51,16 @@ def check(workspace: Workspace, experiment: Experiment, *, amending: bool = Fals
     changed = state.differences(sealed.current) if sealed else []
     amending = amending or bool(changed)
     others = [one.name for one in family(workspace, experiment, state.data, metric, amending=amending)]
-    pilot = _pilot_differences(runs, state) if state.hypothesis.scope == "method" else {}
-    design = assess_design(state.hypothesis, list(pilot.values()) or None, len(others) + 1)
-    found = (*design.problems, *_same_arms(state), *_seen_before(runs, state))
-    return Check(state, replace(design, problems=found), sorted(pilot), others)
+    pilot = latest_pilot(experiment, runs, state)
+    design = assess_design(state.hypothesis, pilot.differences or None, len(others) + 1)
+    clusters = test_clusters(workspace, state)
+    problems, warnings = _cluster_findings(state, pilot, clusters)
+    design = replace(
+        design,
+        problems=(*design.problems, *_same_arms(state), *_seen_before(runs, state), *problems),
+        warnings=(*design.warnings, *warnings),
+    )
+    return Check(state, design, pilot, clusters, others, changed if sealed else None)
 
 
 def seal(workspace: Workspace, experiment: Experiment) -> SealEntry:
@@ -92,48 +99,6 @@ def amend(workspace: Workspace, experiment: Experiment, reason: str) -> tuple[Se
     checked = check(workspace, experiment, amending=True)
     changed = checked.state.differences(earlier.current)
     return _append(workspace, experiment, checked, earlier.current, reason.strip()), changed
-
-
-def differences_in_full(experiment: Experiment, sealed: SealEntry, state: State) -> str:
-    """What changed since a seal, as a unified diff: hypothesis, notebook, technique code, product set."""
-    kept = experiment.sealed_sources(sealed)
-    before, after = _texts(sealed.hypothesis, kept, sealed), _texts(state.hypothesis, state.sources, state)
-    changed: list[str] = []
-    for name in [*before, *(name for name in after if name not in before)]:
-        old, new = before.get(name, ""), after.get(name, "")
-        if kept is None and name not in _ALWAYS_KEPT:
-            continue
-        changed += difflib.unified_diff(
-            old.splitlines(), new.splitlines(), f"sealed/{name}", f"now/{name}", lineterm="", n=2
-        )
-    if kept is None:
-        changed += [f"{part} (its sealed text was not kept)" for part in state.differences(sealed)]
-    return "\n".join(changed)
-
-
-_ALWAYS_KEPT = ("hypothesis", "product set")
-
-
-def _texts(hypothesis: Hypothesis, sources: SealedSources | None, fixed: SealEntry | State) -> dict[str, str]:
-    """A state as named texts that a person can compare."""
-    texts = {
-        "hypothesis": "\n".join(_lines_of(encode_json(hypothesis))),
-        "product set": f"{fixed.data_description}\nfingerprint {fixed.data}",
-    }
-    if sources is not None:
-        cells = (f"# cell {number}\n{cell}" for number, cell in enumerate(sources.notebook, start=1))
-        texts["notebook"] = "\n\n".join(cells)
-        texts.update(sources.code)
-    return texts
-
-
-def _lines_of(value: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Nested values as lines such as `arms.treatment.loss = "sigmoid"`."""
-    for name, item in value.items():
-        if isinstance(item, dict):
-            yield from _lines_of(item, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name} = {json.dumps(item, ensure_ascii=False)}"
 
 
 def _append(
@@ -179,6 +144,22 @@ def _same_arms(state: State) -> list[Finding]:
     ]
 
 
+def _cluster_findings(state: State, pilot: Pilot, clusters: Clusters) -> tuple[list[Finding], list[Finding]]:
+    """Items that share a product are not independent: problems and warnings where they are scored as if."""
+    if pilot.items is None or pilot.clusters is None:
+        return [], []
+    if pilot.clusters < pilot.items or clusters.products == clusters.pictures:
+        return [], []
+    found = Finding(
+        f"the pilot scored {pilot.items:,} items, each in a cluster of its own, and the test split has "
+        f"{clusters.pictures:,} pictures of {clusters.products:,} products: taken as independent, they find "
+        "differences that are not there",
+        "give run.finish(items=…) the product or query of each item as its cluster",
+    )
+    # a claim about a method compares means over seeds, and no test of it counts items
+    return ([found], []) if state.hypothesis.scope == "checkpoints" else ([], [found])
+
+
 def _seen_before(runs: list[Run], state: State) -> list[Finding]:
     """Registered seeds whose result has been seen unsealed: sealing them now would fix what is known."""
     seen = {
@@ -198,35 +179,3 @@ def _seen_before(runs: list[Run], state: State) -> list[Finding]:
             f"{fresh + len(state.hypothesis.seeds) - 1}, and make pilots with `--seeds`",
         )
     ]
-
-
-def _pilot_differences(runs: list[Run], state: State) -> dict[int, float]:
-    """treatment − baseline per seed of the latest pilot: exploratory pairs of this notebook and product set.
-
-    The arms must be set as in the hypothesis; the other parameters need only be the same in all of the
-    pilot's runs, so that a pilot may be scored on the validation split.
-    """
-    hypothesis = state.hypothesis
-    own = {name for arm in hypothesis.arms.values() for name in arm}
-    pilots: dict[str, dict[tuple[str, int], float]] = defaultdict(dict)
-    latest = ""
-    for run in runs:
-        if (
-            run.kind != "exploratory"
-            or run.status != "finished"
-            or run.arm not in hypothesis.arms
-            or hypothesis.metric not in run.metrics
-            or any(run.fingerprints.get(part) != state.fingerprints[part] for part in ("notebook", "data"))
-        ):
-            continue
-        intended = state.parameters[run.arm, hypothesis.seeds[0]]
-        if any(run.parameters.get(name) != intended[name] for name in own):
-            continue
-        latest = repr(sorted((k, v) for k, v in run.parameters.items() if k not in own | {"seed"}))
-        pilots[latest][run.arm, run.seed] = run.metrics[hypothesis.metric]
-    pilot = pilots.get(latest, {})
-    return {
-        seed: pilot["treatment", seed] - score
-        for (arm, seed), score in pilot.items()
-        if arm == "baseline" and ("treatment", seed) in pilot
-    }

@@ -26,6 +26,7 @@ import psutil
 from claimbook.experiments import HEARTBEAT, Experiment, beat
 from claimbook.records import Failure, Finish, Run
 from claimbook.session import RUN_VARIABLE, completed, now
+from claimbook.surroundings import redacted
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class _Worker:
         lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
         last = lines[-1] if lines else "no message"
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return Failure(error="WorkerDied", message=f"{how}: {last}")
+        return Failure(error="WorkerDied", message=redacted(f"{how}: {last}"))
 
     def end(self) -> None:
         """Leave neither worker nor kernel. Safe to call at any time."""

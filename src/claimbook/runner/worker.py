@@ -28,6 +28,8 @@ from typing import Any
 
 import psutil
 
+from claimbook.surroundings import redacted
+
 
 def main() -> None:
     """Execute the jobs on standard input until it ends."""
@@ -107,6 +109,13 @@ def _register_engine(say: Callable[..., None], sockets: Path) -> None:
             ]
             return manager
 
+        def output(self, outs: Any, msg: Any, display_id: Any, cell_index: int) -> Any:
+            """Record a cell's output without the secrets that a traceback or a print may hold."""
+            made = super().output(outs, msg, display_id, cell_index)
+            if made is not None:
+                _redact(made)
+            return made
+
     class Engine(NBClientEngine):  # type: ignore[misc]
         """papermill's engine with our client."""
 
@@ -124,6 +133,18 @@ def _register_engine(say: Callable[..., None], sockets: Path) -> None:
             return client.execute()
 
     papermill_engines.register("claimbook", Engine)
+
+
+def _redact(output: dict[str, Any]) -> None:
+    for field in ("text", "evalue"):
+        if field in output:
+            output[field] = redacted(output[field])
+    if "traceback" in output:
+        output["traceback"] = [redacted(line) for line in output["traceback"]]
+    shown = output.get("data", {})
+    for kind, value in shown.items():
+        if kind.startswith("text/") and isinstance(value, str):
+            shown[kind] = redacted(value)
 
 
 def _notebook(path: Path) -> Any:
