@@ -1,22 +1,18 @@
-"""The command line: arguments and printing, nothing else."""
+"""The verbs of an experiment, in the order of its life: check, seal, amend, run, judge, verify, rerun."""
 
 from __future__ import annotations
 
 import json
-import signal
-import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from claimbook import __version__
-from claimbook.errors import ClaimbookError, JudgeError, RunError, SiteError
+from claimbook.cli.printing import AS_JSON, SLOTS, TIMEOUT, experiment_of, named, opened, print_json
+from claimbook.errors import JudgeError, RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from claimbook.experiments import Experiment
     from claimbook.records import Verdict
     from claimbook.records.experiment import Value
@@ -24,107 +20,21 @@ if TYPE_CHECKING:
     from claimbook.runner.supervise import Limits, Progress
     from claimbook.workspace import Workspace
 
-_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
-_SLOTS = click.option(
-    "-j", "slots", default=1, show_default=True, type=click.IntRange(1), help="Runs at a time."
-)
-_TIMEOUT = click.option(
-    "--timeout",
-    default=3600.0,
-    show_default=True,
-    type=click.FloatRange(1),
-    help="Seconds that one run may take.",
-)
 
-
-def main() -> None:
-    """Run the command line; a user's errors are printed without a traceback and end with exit code 1."""
-    signal.signal(signal.SIGTERM, _interrupt)  # a batch that is told to stop records it, as with Ctrl-C
-    try:
-        cli(standalone_mode=False)
-    except ClaimbookError as error:
-        click.secho(f"error: {error}", fg="red", err=True)
-        sys.exit(1)
-    except OSError as error:
-        click.secho(f"error: {error.filename or 'a file'}: {error.strerror or error}", fg="red", err=True)
-        click.secho(
-            "  what to do: mend the path, its permissions or the disk, then try again", fg="red", err=True
-        )
-        sys.exit(1)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped; what was finished is recorded", err=True)
-        sys.exit(130)
-
-
-@click.group(epilog="Begin with `claimbook demo`, or with `claimbook init DIR`.")
-@click.version_option(__version__, prog_name="claimbook")
-def cli() -> None:
-    """From a paper's claim to a verdict that anyone would accept.
-
-    \b
-    new → edit hypothesis.toml → check → seal → run → judge → site build
-    """
-
-
-@cli.command(epilog="Example: claimbook init my-claims")
-@click.argument("folder", type=click.Path(path_type=Path))
-def init(folder: Path) -> None:
-    """Make a workspace of your own: papers, notebooks, experiments, settings."""
-    from claimbook import starter
-
-    workspace = starter.init(folder)
-    click.echo(f"{workspace.root}: papers/ notebooks/ experiments/ and pyproject.toml")
-    click.echo(f"next: cd {folder}")
-    click.echo("then: claimbook new SLUG --paper siglip --claim small-batch --notebook siglip")
-
-
-@cli.command(epilog="Example: claimbook new siglip-shop --paper siglip --claim small-batch --notebook siglip")
+@click.command(epilog="Example: claimbook check siglip-shop")
 @click.argument("slug")
-@click.option("--paper", required=True, help="Slug of a paper in the library.")
-@click.option("--claim", required=True, help="Id of one of its claims.")
-@click.option("--notebook", required=True, help="Slug of the notebook that tests it.")
-def new(slug: str, paper: str, claim: str, notebook: str) -> None:
-    """Write the hypothesis.toml of a new experiment, for you to fill in."""
-    from claimbook import papers, starter, workspace
-
-    here = workspace.find()
-    path = starter.new_experiment(here, slug, paper, papers.load(here, paper).claim(claim), notebook)
-    click.echo(f"{path.relative_to(here.root)}: fill it in, then `claimbook check {slug}`")
-
-
-@cli.command(epilog="Example: claimbook params siglip")
-@click.argument("notebook")
-@_AS_JSON
-def params(notebook: str, as_json: bool) -> None:
-    """List a notebook's parameters: types, defaults, comments."""
-    from claimbook import workspace
-    from claimbook.runner.parameters import notebook_parameters
-
-    declared = notebook_parameters(workspace.find().notebook(notebook)).values()
-    if as_json:
-        _print_json([vars(parameter) for parameter in declared])
-        return
-    rows = [[p.name, p.type, repr(p.default), p.comment] for p in declared]
-    _print_table(["parameter", "type", "default", ""], rows)
-
-
-@cli.command(epilog="Example: claimbook check siglip-shop")
-@click.argument("slug")
-@_AS_JSON
+@AS_JSON
 def check(slug: str, as_json: bool) -> None:
     """Say before sealing what this design can decide, how worn its test set is, and what was tried before."""
     from claimbook.runner.history import history
     from claimbook.runner.sealing import check as check_design
 
-    workspace, experiment = _experiment(slug)
+    workspace, experiment = experiment_of(slug)
     checked = check_design(workspace, experiment)
     past = history(workspace, experiment, checked.state)
     design, pilot = checked.design, checked.pilot
     if as_json:
-        _print_json(
+        print_json(
             {
                 "smallest_p": design.smallest_p,
                 "smallest_p_adjusted": design.smallest_p_adjusted,
@@ -178,30 +88,30 @@ def check(slug: str, as_json: bool) -> None:
     design.refuse()
 
 
-@cli.command(epilog="Example: claimbook seal siglip-shop")
+@click.command(epilog="Example: claimbook seal siglip-shop")
 @click.argument("slug")
-@_AS_JSON
+@AS_JSON
 def seal(slug: str, as_json: bool) -> None:
     """Fix hypothesis, notebook, technique code and product set: runs from here on can count."""
     from claimbook.records import encode_json
     from claimbook.runner import sealing
 
-    entry = sealing.seal(*_experiment(slug))
+    entry = sealing.seal(*experiment_of(slug))
     if as_json:
-        _print_json(encode_json(entry))
+        print_json(encode_json(entry))
     else:
         click.echo(f"sealed {slug} at {entry.sealed_at}: {entry.hash}\n{entry.data_description}")
         click.echo(f"next: `claimbook run {slug}`")
 
 
-@cli.command(epilog='Example: claimbook amend siglip-shop --reason "the margin was in percent"')
+@click.command(epilog='Example: claimbook amend siglip-shop --reason "the margin was in percent"')
 @click.argument("slug")
 @click.option("--reason", required=True, help="Why the sealed design had to change.")
 def amend(slug: str, reason: str) -> None:
     """Seal the changed state anew; runs made before never count for it."""
     from claimbook.runner import sealing
 
-    entry, changed = sealing.amend(*_experiment(slug), reason)
+    entry, changed = sealing.amend(*experiment_of(slug), reason)
     click.echo(f"amended {slug} at {entry.sealed_at}: {entry.hash}")
     for line in (entry.changes or "").splitlines():
         click.secho(f"  {line}", fg={"+": "green", "-": "red"}.get(line[:1]))
@@ -209,15 +119,15 @@ def amend(slug: str, reason: str) -> None:
     click.echo(f"next: `claimbook run {slug}`")
 
 
-@cli.command(epilog="Example: claimbook run siglip-shop -j 2")
+@click.command(epilog="Example: claimbook run siglip-shop -j 2")
 @click.argument("slugs", nargs=-1, required=True)
-@_SLOTS
-@_TIMEOUT
+@SLOTS
+@TIMEOUT
 @click.option("--seeds", help="Other seeds than the registered ones, such as 101,102: a pilot.")
 @click.option(
     "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change a parameter, for a pilot."
 )
-@_AS_JSON
+@AS_JSON
 def run(
     slugs: tuple[str, ...],
     slots: int,
@@ -232,27 +142,27 @@ def run(
     numbers = _seeds(seeds)
     plans = []
     for slug in dict.fromkeys(slugs):
-        workspace, experiment = _experiment(slug)
+        workspace, experiment = experiment_of(slug)
         changed = _changes(workspace, experiment, changes)
         plans.append(batch.plan(workspace, experiment, seeds=numbers, changes=changed))
-    _run(workspace, plans, slots, timeout, as_json)
+    run_plans(workspace, plans, slots, timeout, as_json)
 
 
-@cli.command(epilog="Example: claimbook judge siglip-shop")
+@click.command(epilog="Example: claimbook judge siglip-shop")
 @click.argument("slugs", nargs=-1, required=True)
-@_AS_JSON
+@AS_JSON
 def judge(slugs: tuple[str, ...], as_json: bool) -> None:
     """Compute the verdict from the records and write verdict.json."""
     from claimbook.records import encode_json
 
-    verdicts = [_judge(*_experiment(slug), quiet=as_json) for slug in dict.fromkeys(slugs)]
+    verdicts = [judge_and_save(*experiment_of(slug), quiet=as_json) for slug in dict.fromkeys(slugs)]
     if as_json:
-        _print_json([encode_json(verdict) for verdict in verdicts])
+        print_json([encode_json(verdict) for verdict in verdicts])
 
 
-@cli.command(epilog="Example: claimbook verify")
+@click.command(epilog="Example: claimbook verify")
 @click.argument("slugs", nargs=-1)
-@_AS_JSON
+@AS_JSON
 def verify(slugs: tuple[str, ...], as_json: bool) -> None:
     """Compute every verdict anew from the raw scores, in a clean process; name what was changed."""
     from rich.console import Console
@@ -262,11 +172,11 @@ def verify(slugs: tuple[str, ...], as_json: bool) -> None:
     from claimbook.verification import verify as verify_all
 
     here = workspace.find()
-    names = _named(here, slugs)
+    names = named(here, slugs)
     with Console(stderr=True).status(f"verifying {len(names)} experiments …"):
         found = verify_all(here, names)
     if as_json:
-        _print_json([encode_json(one) for one in found])
+        print_json([encode_json(one) for one in found])
     for one in [] if as_json else found:
         color = {"verified": "green", "does not verify": "red"}.get(one.state)
         outcome = f" ({one.outcome})" if one.outcome else ""
@@ -281,11 +191,11 @@ def verify(slugs: tuple[str, ...], as_json: bool) -> None:
         )
 
 
-@cli.command(epilog="Example: claimbook rerun siglip-shop -j 2")
+@click.command(epilog="Example: claimbook rerun siglip-shop -j 2")
 @click.argument("slugs", nargs=-1)
-@_SLOTS
-@_TIMEOUT
-@_AS_JSON
+@SLOTS
+@TIMEOUT
+@AS_JSON
 def rerun(slugs: tuple[str, ...], slots: int, timeout: float, as_json: bool) -> None:
     """Replicate judged experiments under today's code and environment: which verdicts held?
 
@@ -296,13 +206,13 @@ def rerun(slugs: tuple[str, ...], slots: int, timeout: float, as_json: bool) -> 
     from claimbook.runner import replication
 
     here = workspace.find()
-    names = slugs or [slug for slug in here.slugs("experiments") if _open(here, slug).verdict_path.exists()]
-    prepared = [replication.prepare(here, _open(here, slug)) for slug in dict.fromkeys(names)]
+    names = slugs or [slug for slug in here.slugs("experiments") if opened(here, slug).verdict_path.exists()]
+    prepared = [replication.prepare(here, opened(here, slug)) for slug in dict.fromkeys(names)]
     total = sum(len(one.plan.missing) for one in prepared if one.plan)
     with _followed(total, slots, timeout) as (limits, report):
         reruns = replication.replicate(here, prepared, slots=slots, limits=limits, report=report)
     if as_json:
-        _print_json([encode_json(one) for one in reruns])
+        print_json([encode_json(one) for one in reruns])
     for one in [] if as_json else reruns:
         color = "green" if one.result == "held" else "red"
         became = f" → {one.now}" if one.now and one.now != one.was else ""
@@ -320,60 +230,8 @@ def rerun(slugs: tuple[str, ...], slots: int, timeout: float, as_json: bool) -> 
         )
 
 
-@cli.group()
-def site() -> None:
-    """The study group's pages."""
-
-
-@site.command(epilog="Example: claimbook site build")
-@_AS_JSON
-def build(as_json: bool) -> None:
-    """Render papers, experiments and executed notebooks to site/index.html."""
-    from claimbook import workspace
-
-    index = _build(workspace.find(), quiet=as_json)
-    if as_json:
-        _print_json({"index": str(index)})
-
-
-@cli.command(epilog="Example: claimbook demo")
-@click.argument("folder", type=click.Path(path_type=Path), default="claimbook-demo")
-@click.option("-j", "slots", type=click.IntRange(1), help="Runs at a time; default: 2, or 1 on one core.")
-def demo(folder: Path, slots: int | None) -> None:
-    """Go the whole way on the embedded catalog: seal, run, judge, page. Minutes on a laptop."""
-    import os
-
-    from claimbook import starter, workspace
-    from claimbook.runner import batch, sealing
-
-    slug = "siglip-small-batch"
-    here = workspace.find(folder) if (folder / "pyproject.toml").exists() else starter.init(folder)
-    starter.copy_experiment(here, slug)
-    experiment = _open(here, slug)
-    hypothesis = experiment.hypothesis()
-    click.echo(f"workspace    {here.root}")
-    click.echo(f"hypothesis   {hypothesis.title}")
-    entry = sealing.seal(here, experiment)
-    click.echo(f"sealed       {entry.hash[:16]}, before any run, on {entry.data_description}")
-    _run(here, [batch.plan(here, experiment)], slots or min(2, os.cpu_count() or 1), 3600.0, as_json=False)
-    _judge(here, experiment)
-    _build(here, quiet=False)
-
-
-def _experiment(slug: str) -> tuple[Workspace, Experiment]:
-    from claimbook import workspace
-
-    here = workspace.find()
-    return here, _open(here, slug)
-
-
-def _open(workspace: Workspace, slug: str) -> Experiment:
-    from claimbook.experiments import Experiment
-
-    return Experiment.of(workspace, slug)
-
-
-def _judge(workspace: Workspace, experiment: Experiment, *, quiet: bool = False) -> Verdict:
+def judge_and_save(workspace: Workspace, experiment: Experiment, *, quiet: bool = False) -> Verdict:
+    """Compute a verdict, write it, and say it; on standard error when `quiet`."""
     from claimbook.judge import beside, sentence
     from claimbook.judge.of_experiment import judge_experiment
 
@@ -385,22 +243,7 @@ def _judge(workspace: Workspace, experiment: Experiment, *, quiet: bool = False)
     return verdict
 
 
-def _build(workspace: Workspace, *, quiet: bool) -> Path:
-    from claimbook.site import build as build_site
-
-    built = build_site(workspace)
-    for warning in built.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    if not quiet:
-        click.echo(f"pages        {built.pages}, open {built.index}")
-    if built.errors:
-        raise SiteError(
-            "\n".join(str(error) for error in built.errors), fix="mend that; all other pages were built"
-        )
-    return built.index
-
-
-def _run(workspace: Workspace, plans: list[Plan], slots: int, timeout: float, as_json: bool) -> None:
+def run_plans(workspace: Workspace, plans: list[Plan], slots: int, timeout: float, as_json: bool) -> None:
     """Make missing runs with a progress display; RunError when one of them did not finish."""
     from claimbook.records import encode_json
     from claimbook.runner.batch import execute
@@ -414,7 +257,7 @@ def _run(workspace: Workspace, plans: list[Plan], slots: int, timeout: float, as
         runs = execute(workspace, plans, slots=slots, limits=limits, report=report)
     if as_json:
         reused = [run for one in plans for run in one.reused]
-        _print_json([encode_json(run) for run in [*reused, *runs]])
+        print_json([encode_json(run) for run in [*reused, *runs]])
     bad = [run for run in runs if run.status != "finished"]
     if bad:
         first = bad[0].failure
@@ -436,13 +279,6 @@ def _followed(total: int, slots: int, timeout: float) -> Iterator[tuple[Limits, 
 
     with follow(total) as report:
         yield Limits(seconds=timeout, threads=max(1, (os.cpu_count() or 1) // slots)), report
-
-
-def _named(workspace: Workspace, slugs: tuple[str, ...]) -> list[str]:
-    """The experiments that were named, each once, or all of them."""
-    if not slugs:
-        return workspace.slugs("experiments")
-    return [_open(workspace, slug).slug for slug in dict.fromkeys(slugs)]
 
 
 def _seeds(text: str | None) -> list[int] | None:
@@ -482,19 +318,4 @@ def _parsed(value: str, kind: str) -> Value:
     return parsed
 
 
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def _print_table(header: list[str], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*header, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
-
-
-def _interrupt(signum: int, frame: object) -> None:
-    raise KeyboardInterrupt
+VERBS = (check, seal, amend, run, judge, verify, rerun)

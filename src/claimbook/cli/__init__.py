@@ -1,0 +1,58 @@
+"""The command line: arguments and printing, nothing else.
+
+begin         init, new, params, demo, site build
+experiment    check, seal, amend, run, judge, verify, rerun
+log           runs, compare, delete, restore, export, import
+printing      what they share
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import click
+
+from claimbook import __version__
+from claimbook.cli import begin, experiment, log
+from claimbook.errors import ClaimbookError
+
+
+def main() -> None:
+    """Run the command line; a user's errors are printed without a traceback and end with exit code 1."""
+    signal.signal(signal.SIGTERM, _interrupt)  # a batch that is told to stop records it, as with Ctrl-C
+    try:
+        cli(standalone_mode=False)
+    except ClaimbookError as error:
+        click.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(1)
+    except OSError as error:
+        click.secho(f"error: {error.filename or 'a file'}: {error.strerror or error}", fg="red", err=True)
+        click.secho(
+            "  what to do: mend the path, its permissions or the disk, then try again", fg="red", err=True
+        )
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped; what was finished is recorded", err=True)
+        sys.exit(130)
+
+
+@click.group(epilog="Begin with `claimbook demo`, or with `claimbook init DIR`.")
+@click.version_option(__version__, prog_name="claimbook")
+def cli() -> None:
+    """From a paper's claim to a verdict that anyone would accept.
+
+    \b
+    new → edit hypothesis.toml → check → seal → run → judge → site build
+    """
+
+
+for _verb in (*begin.VERBS, *experiment.VERBS, *log.VERBS):
+    cli.add_command(_verb)
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt
