@@ -49,6 +49,7 @@ from claimbook.records import (
 )
 from claimbook.records.experiment import read_decision, read_hypothesis, seal_digest
 from claimbook.records.ledger import ledger_line, read_ledger
+from claimbook.records.schema import parse_json
 from claimbook.workspace import (
     Workspace,
     append_line,
@@ -124,7 +125,8 @@ class Experiment:
         name = self._name(self.seal_path)
         data = self._read(self.seal_path)
         seal = decode_json(data, Seal, name)
-        for number, (entry, raw) in enumerate(zip(seal.entries, json.loads(data)["entries"], strict=True)):
+        raws = parse_json(data, name)["entries"]
+        for number, (entry, raw) in enumerate(zip(seal.entries, raws, strict=True)):
             previous = seal.entries[number - 1].hash if number else None
             if entry.hash != seal_digest(raw) or entry.previous != previous:
                 raise RecordError(
@@ -162,7 +164,7 @@ class Experiment:
         path = self.metrics_path(run_id)
         if not path.exists():
             return [], None
-        return read_steps(self._text(path), self._name(path))
+        return read_steps(self._read(path), self._name(path))
 
     def last_step(self, run_id: str) -> Step | None:
         """The last step metrics of a run, from the end of the file alone: cheap while it is being written."""
@@ -218,8 +220,7 @@ class Experiment:
     def ledger(self) -> Ledger:
         """Which runs were started and how each ended; empty where there is no ledger yet."""
         path = self.ledger_path
-        data = path.read_bytes() if path.exists() else b""
-        return read_ledger(data, self._name(path))
+        return read_ledger(self._read(path) if path.exists() else b"", self._name(path))
 
     def enter_start(self, run: Run) -> None:
         """Enter a run in the ledger, before its notebook is executed. On the disk when this returns."""
@@ -241,7 +242,7 @@ class Experiment:
     def file_hashes(self, run_id: str) -> dict[str, str]:
         """sha256 of each file that a run's folder holds."""
         return {
-            name: hashlib.sha256(path.read_bytes()).hexdigest()
+            name: hashlib.sha256(self._read(path)).hexdigest()
             for name in RUN_FILES
             if (path := self.run_folder(run_id) / name).exists()
         }
@@ -318,7 +319,7 @@ class Experiment:
         lock.parent.mkdir(parents=True, exist_ok=True)
         files = self.file_hashes(run.id) if event == "ended" else {}
         with FileLock(lock), open_lines(self.ledger_path) as file:
-            before = read_ledger(self.ledger_path.read_bytes(), self._name(self.ledger_path)).hashes
+            before = self.ledger().hashes
             line = LedgerLine(
                 event=event,
                 run=run.id,
@@ -342,6 +343,12 @@ class Experiment:
             raise RecordError(
                 "the file is missing", fix="restore it (git checkout)", where=self._name(path)
             ) from None
+        except OSError as error:
+            raise RecordError(
+                f"the file cannot be read: {error.strerror}",
+                fix="mend its permissions, or restore it (git checkout)",
+                where=self._name(path),
+            ) from error
 
     def _text(self, path: Path) -> str:
         data = self._read(path)
@@ -414,7 +421,10 @@ def as_it_is(run: Run, folder: Path) -> Run:
 
 
 def _beats(folder: Path) -> bool:
-    signs = [p.stat().st_mtime for name in ("run.json", "heartbeat") if (p := folder / name).exists()]
+    signs = []
+    for name in ("run.json", "heartbeat"):
+        with suppress(FileNotFoundError):  # it may end at this moment
+            signs.append((folder / name).stat().st_mtime)
     return bool(signs) and time.time() - max(signs) < HEARTBEAT_LOST
 
 
@@ -423,9 +433,11 @@ def is_alive(process: Process) -> bool:
     import psutil
 
     try:
-        # a process id is given again after a while; the time of creation tells the two apart
-        return abs(psutil.Process(process.pid).create_time() - process.created) < 1.0
-    except psutil.NoSuchProcess:
+        found = psutil.Process(process.pid)
+        # a process id is given again after a while: the time of creation tells the two apart; and a dead
+        # process keeps both until its parent has waited for it
+        return found.status() != psutil.STATUS_ZOMBIE and abs(found.create_time() - process.created) < 1.0
+    except (psutil.NoSuchProcess, ValueError, OverflowError):  # an id that cannot be one, in an edited file
         return False
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from claimbook.errors import RecordError
 from claimbook.experiments import Experiment
-from claimbook.records import Ledger, LedgerLine, Run, Seal
+from claimbook.records import Ledger, LedgerLine, Rerun, Run, Seal, Verdict
 
 _RESTORE = "restore the files (git checkout)"
 
@@ -20,18 +20,25 @@ def problems(experiment: Experiment) -> list[RecordError]:
 
     A record that cannot be read at all comes as its own error.
     """
-    found: list[RecordError] = []
     try:
         seal = experiment.seal()
         runs = {run.id: run for run in (*experiment.runs(), *experiment.deleted_runs())}
         ledger = experiment.ledger()
     except RecordError as error:
         return [error]
-    found += _source_problems(experiment, seal)
-    found += _ledger_problems(experiment, ledger)
-    found += _unentered(experiment, seal, ledger, runs)
-    found += _missing(experiment, ledger, runs)
-    found += _changed(experiment, ledger, runs)
+    found: list[RecordError] = []
+    for part in (
+        _source_problems(experiment, seal),
+        _ledger_problems(experiment, ledger),
+        _witness_problems(experiment, seal, ledger),
+        _unentered(experiment, seal, ledger, runs),
+        _missing(experiment, ledger, runs),
+        _changed(experiment, ledger, runs),
+    ):
+        try:
+            found.extend(part)
+        except RecordError as error:
+            found.append(error)
     return found
 
 
@@ -65,13 +72,40 @@ def _ledger_problems(experiment: Experiment, ledger: Ledger) -> Iterator[RecordE
             fix=f"{_RESTORE}; after a merge keep the lines of both branches",
             where=f"{name}:{number}",
         )
+    for number in ledger.contradictions():
+        yield RecordError(
+            f"the line contradicts an earlier one about run {ledger.lines[number - 1].run}",
+            fix=_RESTORE,
+            where=f"{name}:{number}",
+        )
+
+
+def _witness_problems(experiment: Experiment, seal: Seal | None, ledger: Ledger) -> Iterator[RecordError]:
+    """What was computed names the ledger's last lines then: these and all before them must still be there."""
+    with_ledger = {entry.hash for entry in (seal.entries if seal else []) if entry.with_ledger}
     verdict = experiment.verdict()
-    witnesses = {"verdict.json": verdict.ledger} if verdict else {}
-    witnesses |= {f"reruns/{rerun.id}.json": rerun.ledger for rerun in experiment.reruns()}
-    for witness, heads in witnesses.items():
-        if set(heads) - set(ledger.hashes):
-            problem = f"a line that {witness} was computed after is missing or was changed"
-            yield RecordError(problem, fix=_RESTORE, where=name)
+    witnesses: dict[str, Verdict | Rerun] = {}
+    if verdict and verdict.seal in with_ledger:
+        witnesses["verdict.json"] = verdict
+    witnesses |= {
+        f"reruns/{rerun.id}.json": rerun for rerun in experiment.reruns() if rerun.verdict is not None
+    }
+    entered = {
+        line.run: digest
+        for line, digest in zip(ledger.lines, ledger.hashes, strict=True)
+        if line.event == "ended"
+    }
+    for name, witness in witnesses.items():
+        judged = witness if isinstance(witness, Verdict) else witness.verdict
+        assert judged is not None
+        before = ledger.before(witness.ledger)
+        runs = [run for pair in judged.pairs for run in pair.runs]
+        if set(witness.ledger) - before or any(entered.get(run) not in before for run in runs):
+            yield RecordError(
+                f"lines are missing or were changed that {name} was computed after",
+                fix=_RESTORE,
+                where=f"experiments/{experiment.slug}/ledger.jsonl",
+            )
 
 
 def _unentered(

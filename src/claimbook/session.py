@@ -50,6 +50,8 @@ class Session:
     _metrics: experiments.Metrics
     _git: GitState | None = None
     """Under way since the start of a run by hand: git takes longer than all else that a start does."""
+    _said: Finish | None = None
+    """What `finish` has written; the record of a run by hand may still have to follow."""
     _finished: bool = False
 
     @property
@@ -118,23 +120,34 @@ class Session:
         """
         if self._finished:
             raise RunError("this run is finished", fix="begin a new one with start()")
+        if self._said is None:
+            self._said = self._result(metrics, items, chance or {}, scale)
+            self._metrics.append(self._said)
+        if not self._supervised:  # on a full disk this fails, and finish may be called again
+            self._experiment.save_run(completed(self._known(), self._said, time.time() - self._began))
+            experiments.end_beat(self.folder)
+        self._finished = True
+
+    def _result(
+        self,
+        metrics: Mapping[str, float],
+        items: Mapping[str, Sequence[Any]],
+        chance: Mapping[str, float],
+        scale: Mapping[str, float] | None,
+    ) -> Finish:
+        """The finishing line, once the item scores are written."""
         scores = ItemScores.of(items)
         numbers = {name: _finite(value, name) for name, value in metrics.items()}
         self._check_metrics(numbers, scores)
-        finish = Finish(
+        return Finish(
             metrics=numbers,
-            chance={name: _finite(value, f"chance of {name}") for name, value in (chance or {}).items()},
+            chance={name: _finite(value, f"chance of {name}") for name, value in chance.items()},
             items_sha256=self._experiment.save_items(self.run.id, scores),
             environment=kernel_environment(),
             peak_memory=peak_memory(),
             peak_gpu_memory=_peak_gpu_memory(),
             scale=msgspec.convert(dict(scale), Scale, strict=False) if scale else None,
         )
-        self._metrics.append(finish)
-        self._finished = True
-        if not self._supervised:
-            self._experiment.save_run(completed(self._known(), finish, time.time() - self._began))
-            experiments.end_beat(self.folder)
 
     def _known(self) -> Run:
         """The record of a run by hand with what its start did not wait for."""
@@ -217,7 +230,9 @@ def _join(folder: Path) -> Session:
 
 def _by_hand(caller: FrameType) -> Session:
     global _unfinished, _heart
-    if _unfinished and not _unfinished._finished:
+    # a forked process has its parent's run, which goes on there
+    ours = _unfinished is not None and _unfinished.run.process == experiments.this_process()
+    if _unfinished and ours and not _unfinished._finished:
         _unfinished._experiment.save_run(
             msgspec.structs.replace(
                 _unfinished.run,

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
-from functools import cache
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 
@@ -114,8 +114,8 @@ class GitState:
 
     def result(self) -> dict[str, str | None]:
         """What git said."""
-        commit = self._commit.output() if self._commit else None
-        changes = self._changes.output() if self._changes else None
+        commit = self._commit.output if self._commit else None
+        changes = self._changes.output if self._changes else None
         return {
             "commit": commit.decode().strip() if commit else None,
             "diff": hashlib.sha256(changes).hexdigest()[:16] if changes else None,
@@ -134,6 +134,7 @@ class _Git:
         with suppress(OSError):
             self._process = subprocess.Popen(command, stdin=nowhere, stdout=self._said, stderr=nowhere)
 
+    @cached_property
     def output(self) -> bytes | None:
         """What it said; None when it failed, or is not installed."""
         if self._process is None:

@@ -12,18 +12,19 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from claimbook import integrity, workspace
+from claimbook import integrity, papers, workspace
 from claimbook.errors import ClaimbookError, JudgeError
 from claimbook.experiments import Experiment
 from claimbook.judge.of_experiment import Member, computed, family
 from claimbook.judge.verdict import judge_rerun
-from claimbook.records import Rerun, SealEntry, Verdict, encode_json
+from claimbook.records import Claim, Rerun, SealEntry, Verdict, encode_json
 from claimbook.workspace import Workspace
 
 _OF_THE_PAPER = ("reported", "paper_scale")
@@ -96,17 +97,32 @@ def _recomputed(space: Workspace, experiment: Experiment, recorded: Verdict) -> 
     sealed = entries[recorded.seal]
     members = family(space, experiment, sealed.data, sealed.hypothesis.metric)
     known = {name: p for name, p in recorded.family.items() if name != experiment.slug}
-    again = computed(space, experiment, sealed, members, known)
-    raw = json.loads(experiment.verdict_path.read_bytes())
-    different = [*_differences(raw, encode_json(again)), *_left_out(experiment, recorded, members)]
+    claim, lost = _claim(space, sealed)
+    again = computed(experiment, sealed, members, claim, known)
+    # a seal without a ledger may have been judged by the first version, which wrote fewer fields
+    said = encode_json(recorded) if sealed.with_ledger else json.loads(experiment.verdict_path.read_bytes())
+    different = [
+        *_differences(said, encode_json(again)),
+        *_family_differences(experiment, recorded, again, members),
+    ]
     problems = [
         f"{where}: {difference}\n  what to do: restore the file (git checkout), or {_judge(experiment)}"
         for difference in different
     ]
-    notes = [*_family_notes(space, experiment, sealed, recorded, members), *_paper_notes(recorded, again)]
+    notes = [*lost, *_family_notes(experiment, sealed, recorded, members, claim)]
+    if not lost and any(getattr(recorded, name) != getattr(again, name) for name in _OF_THE_PAPER):
+        notes.append(f"the paper's own numbers were changed in its note since; {_judge(experiment)}")
     if seal and sealed.hash != seal.current.hash:
         notes.append("amended since: the verdict is one under an earlier seal")
     return problems, notes
+
+
+def _claim(space: Workspace, sealed: SealEntry) -> tuple[Claim | None, list[str]]:
+    """The paper's claim, or why there is none any more: a person's file, and no part of the verdict."""
+    try:
+        return papers.load(space, sealed.hypothesis.paper).claim(sealed.hypothesis.claim), []
+    except ClaimbookError as error:
+        return None, [f"the paper's claim cannot be read: {error.problem}"]
 
 
 def _differences(recorded: dict[str, Any], again: dict[str, Any], prefix: str = "") -> Iterator[str]:
@@ -122,36 +138,45 @@ def _differences(recorded: dict[str, Any], again: dict[str, Any], prefix: str = 
             yield f"{prefix}{name} is {value!r}, and {other!r} is computed"
 
 
-def _left_out(experiment: Experiment, recorded: Verdict, members: list[Member]) -> Iterator[str]:
-    """Hypotheses sealed before the last of the runs belong to the family whenever it was judged."""
+def _family_differences(
+    experiment: Experiment, recorded: Verdict, again: Verdict, members: list[Member]
+) -> Iterator[str]:
+    """What a recorded family cannot have been, whenever it was judged."""
+    own = recorded.family.get(experiment.slug)
+    if experiment.slug not in recorded.family or own != again.p:
+        yield f"family.{experiment.slug} is {own!r}, and {again.p!r} is computed"
+    for member in members:
+        said = recorded.family.get(member.name)
+        if said is not None and member.p is not None and said != member.p:
+            yield f"family.{member.name} is {said!r}, and its own verdict says {member.p!r}"
+    # what was sealed before the last of the runs was there at any judgement, under this name or,
+    # amended since, under another one
     of_verdict = {run for pair in recorded.pairs for run in pair.runs}
     last = max((run.started for run in experiment.runs() if run.id in of_verdict), default="")
-    named = {name.split(",")[0] for name in recorded.family}
-    for member in members:
-        slug = member.name.split(",")[0]
-        if member.sealed_at < last and slug not in named:
-            yield f"family leaves out {slug}, which was sealed before"
+    there = Counter(name.split(",")[0] for name in recorded.family if name != experiment.slug)
+    due = Counter(member.name.split(",")[0] for member in members if member.sealed_at < last)
+    for slug in due - there:
+        yield f"family leaves out {slug}, which was sealed before"
 
 
 def _family_notes(
-    space: Workspace, experiment: Experiment, sealed: SealEntry, recorded: Verdict, members: list[Member]
+    experiment: Experiment,
+    sealed: SealEntry,
+    recorded: Verdict,
+    members: list[Member],
+    claim: Claim | None,
 ) -> Iterator[str]:
     """Holm's correction holds for the family that was known: a later hypothesis makes it stricter."""
     gone = recorded.family.keys() - {member.name for member in members} - {experiment.slug}
     if gone:
         yield f"of its family these are gone: {', '.join(sorted(gone))}"
-    today = computed(space, experiment, sealed, members)
+    today = computed(experiment, sealed, members, claim)
     if today.family != recorded.family:
         changed = "" if today.outcome == recorded.outcome else f", judged today it is {today.outcome}"
         yield (
             f"judged in a family of {len(recorded.family)}, which has {len(today.family)} today"
             f"{changed}; {_judge(experiment)} brings it up to date"
         )
-
-
-def _paper_notes(recorded: Verdict, again: Verdict) -> Iterator[str]:
-    if any(getattr(recorded, name) != getattr(again, name) for name in _OF_THE_PAPER):
-        yield f"the paper's own numbers were changed in its note since; {_judge_slug(recorded.experiment)}"
 
 
 def _reruns(experiment: Experiment) -> Iterator[str]:

@@ -161,6 +161,9 @@ def write_bytes(path: Path, data: bytes) -> None:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -188,13 +191,11 @@ def append_line(file: IO[bytes], line: bytes) -> None:
     """
     size = os.fstat(file.fileno()).st_size
     try:
-        written = file.write(line)
-    except OSError:
+        if file.write(line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
         os.ftruncate(file.fileno(), size)
-        raise
-    if written != len(line):
-        os.ftruncate(file.fileno(), size)
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
+        raise OSError(error.errno, error.strerror, file.name) from error
 
 
 def open_lines(path: Path) -> IO[bytes]:
@@ -203,7 +204,10 @@ def open_lines(path: Path) -> IO[bytes]:
     A torn last line, which a process left that died while writing it, was never acknowledged: it is cut off.
     There must be one writer at a time.
     """
+    new = not path.exists()
     file = path.open("ab", buffering=0)
+    if new:
+        _sync_folder(path.parent)
     with path.open("rb") as reader:
         size = end = reader.seek(0, os.SEEK_END)
         while end > 0:

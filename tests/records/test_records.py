@@ -181,16 +181,16 @@ def test_a_decision_may_still_be_open():
 
 
 def test_a_torn_last_line_is_read_past_and_any_other_is_named():
-    line = '{"step":1,"values":{"loss":2.0},"at":0.5}\n'
-    steps, finish = read_steps(line + line.replace(":1,", ":2,") + '{"step":3,"va', "metrics.jsonl")
+    line = b'{"step":1,"values":{"loss":2.0},"at":0.5}\n'
+    steps, finish = read_steps(line + line.replace(b":1,", b":2,") + b'{"step":3,"va', "metrics.jsonl")
     assert [step.step for step in steps] == [1, 2]
     assert finish is None
-    steps, _ = read_steps('{"step":1,"values":{"a\u2028b":2.0},"at":0.5}\n', "metrics.jsonl")
-    assert steps[0].values == {"a\u2028b": 2.0}
+    steps, _ = read_steps('{"step":1,"values":{"손실\u2028b":2.0},"at":0.5}\n'.encode(), "metrics.jsonl")
+    assert steps[0].values == {"손실\u2028b": 2.0}
     with pytest.raises(RecordError, match=r"metrics\.jsonl:1"):
-        read_steps('{"step"\n' + line, "metrics.jsonl")
+        read_steps(b'{"step"\n' + line, "metrics.jsonl")
     with pytest.raises(RecordError, match=r"metrics\.jsonl:2"):
-        read_steps(line + "{torn but ended\n", "metrics.jsonl")
+        read_steps(line + b"{torn but ended\n", "metrics.jsonl")
 
 
 def test_item_scores_survive_parquet_to_the_last_bit():

@@ -42,7 +42,8 @@ def opened(workspace: Workspace, slug: str) -> Experiment:
 def named(workspace: Workspace, slugs: tuple[str, ...]) -> list[str]:
     """The experiments that were named, each once, or all of them."""
     if not slugs:
-        return workspace.slugs("experiments")
+        sealed = {path.parent.name for path in workspace.experiments.glob("*/seal.json")}
+        return sorted({*workspace.slugs("experiments"), *sealed})
     return [opened(workspace, slug).slug for slug in dict.fromkeys(slugs)]
 
 

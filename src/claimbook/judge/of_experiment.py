@@ -50,21 +50,22 @@ def judge_experiment(workspace: Workspace, experiment: Experiment) -> Verdict:
     if broken:
         raise broken[0]
     members = family(workspace, experiment, sealed.data, sealed.hypothesis.metric)
-    return computed(workspace, experiment, sealed, members)
+    claim = papers.load(workspace, sealed.hypothesis.paper).claim(sealed.hypothesis.claim)
+    return computed(experiment, sealed, members, claim)
 
 
 def computed(
-    workspace: Workspace,
     experiment: Experiment,
     sealed: SealEntry,
     members: list[Member],
+    claim: Claim | None,
     known: dict[str, float | None] | None = None,
 ) -> Verdict:
     """The verdict under one of an experiment's seals, from its runs and their item scores.
 
-    known: p of the family as it was at another time, in place of what the members' verdicts say now.
+    claim: the paper's, for its numbers to stand beside ours; None leaves them out. known: p of the family as
+    it was at another time, in place of what the members' verdicts say now.
     """
-    claim = papers.load(workspace, sealed.hypothesis.paper).claim(sealed.hypothesis.claim)
     runs = experiment.runs()
     verdict = judge(
         experiment.slug,
@@ -72,14 +73,14 @@ def computed(
         runs,
         experiment.items,
         family={member.name: member.p for member in members} if known is None else known,
-        paper_scale=claim.scale,
+        paper_scale=claim.scale if claim else None,
     )
     return msgspec.structs.replace(
         verdict,
         ordinal=1 + sum(member.sealed_at < sealed.sealed_at for member in members),
         attempts=_attempts(sealed, runs),
         ledger=experiment.ledger().heads,
-        reported=_reported(claim),
+        reported=_reported(claim) if claim else None,
     )
 
 
@@ -117,7 +118,10 @@ def _known_p(other: Experiment, entry: SealEntry) -> float | None:
 
 def _concerns(where: str | None, experiment: Experiment, sealed: SealEntry) -> bool:
     """Whether a broken record is one that the verdict under a seal rests on: not a run of another seal."""
-    prefix = f"experiments/{experiment.slug}/runs/"
+    folder = f"experiments/{experiment.slug}"
+    if where and where.startswith((f"{folder}/verdict.json", f"{folder}/reruns/")):
+        return False  # what was computed before is about to be computed again
+    prefix = f"{folder}/runs/"
     if where is None or not where.startswith(prefix):
         return True
     run_id = where.removeprefix(prefix).split("/")[0]

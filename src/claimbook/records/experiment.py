@@ -135,7 +135,7 @@ class SealEntry(MachineRecord, frozen=True):
     """What was fixed at a moment. Every run that it covers was made in exactly this state."""
 
     hash: str
-    """sha256 of all other fields but `git` and `data_description`, as canonical JSON."""
+    """sha256 of all other fields as canonical JSON; see `seal_digest`."""
     sealed_at: str
     """ISO time in UTC."""
     hypothesis: Hypothesis
@@ -189,9 +189,11 @@ def seal_digest(entry: dict[str, Any]) -> str:
 
     It covers the time and the earlier seal, so that amending back to an old state is a new seal and runs made
     under the old one do not count for it. It is taken of what the file says, not of the record read from it:
-    a field that a later version adds leaves old hashes as they are.
+    a field that a later version adds leaves old hashes as they are. Seals of the first version, which have no
+    ledger, left `git` and `data_description` out of it.
     """
-    sealed = {name: value for name, value in entry.items() if name not in ("hash", "git", "data_description")}
+    left_out = {"hash"} if entry.get("with_ledger") else {"hash", "git", "data_description"}
+    sealed = {name: value for name, value in entry.items() if name not in left_out}
     text = json.dumps(sealed, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -7,14 +7,14 @@ Two branches of a repository may be merged line by line: then two lines name the
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Literal
 
 import msgspec
 
-from claimbook.errors import RecordError
 from claimbook.records.run import Status
-from claimbook.records.schema import MachineRecord, convert
+from claimbook.records.schema import MachineRecord, convert, parse_json
+
+_RESTORE = "restore the file (git checkout); after a merge keep the lines of both branches"
 
 
 class LedgerLine(MachineRecord, frozen=True, omit_defaults=True):
@@ -37,6 +37,11 @@ class LedgerLine(MachineRecord, frozen=True, omit_defaults=True):
     previous: str | None = None
     """sha256 of the line that was the last one when this was written."""
 
+    @property
+    def setup(self) -> tuple[str, int, str | None]:
+        """What a run's two lines must agree in."""
+        return self.arm, self.seed, self.seal
+
 
 class Ledger(MachineRecord, frozen=True):
     """ledger.jsonl as a whole."""
@@ -51,21 +56,60 @@ class Ledger(MachineRecord, frozen=True):
         return sorted(set(self.hashes) - {line.previous for line in self.lines if line.previous})
 
     def gaps(self) -> list[int]:
-        """Numbers (from 1) of the lines that follow a line which is not in the file."""
-        known = set(self.hashes)
-        return [
-            number
-            for number, line in enumerate(self.lines, start=1)
-            if (line.previous not in known if line.previous else number > 1)  # the first alone follows none
-        ]
+        """Numbers (from 1) of the lines that follow none which stands before them, or that come twice."""
+        seen: set[str] = set()
+        found = []
+        for number, (line, digest) in enumerate(zip(self.lines, self.hashes, strict=True), start=1):
+            follows = line.previous in seen if line.previous else number == 1
+            if not follows or digest in seen:
+                found.append(number)
+            seen.add(digest)
+        return found
+
+    def before(self, heads: list[str]) -> set[str]:
+        """Hashes of the given lines and of all that they follow."""
+        previous = {digest: line.previous for digest, line in zip(self.hashes, self.lines, strict=True)}
+        found: set[str] = set()
+        waiting: list[str | None] = [*heads]
+        while waiting:
+            digest = waiting.pop()
+            if digest in previous and digest not in found:
+                found.add(digest)
+                waiting.append(previous[digest])
+        return found
+
+    def contradictions(self) -> list[int]:
+        """Numbers (from 1) of the lines that say otherwise of a run than an earlier line: a second start, an
+        end unlike the first one, an end of what was never started."""
+        starts: dict[str, LedgerLine] = {}
+        ends: dict[str, LedgerLine] = {}
+        found = []
+        for number, line in enumerate(self.lines, start=1):
+            first = (starts if line.event == "started" else ends).setdefault(line.run, line)
+            start = starts.get(line.run)
+            if line.event == "started":
+                wrong = first is not line
+            else:
+                # two branches that both entered it late say the same
+                wrong = (first.status, first.files) != (line.status, line.files)
+            if start is None or wrong or start.setup != line.setup:
+                found.append(number)
+        return found
 
     def started(self) -> dict[str, LedgerLine]:
         """The starting line of each run."""
-        return {line.run: line for line in self.lines if line.event == "started"}
+        return self._first("started")
 
     def ended(self) -> dict[str, LedgerLine]:
         """The ending line of each run that has one."""
-        return {line.run: line for line in self.lines if line.event == "ended"}
+        return self._first("ended")
+
+    def _first(self, event: str) -> dict[str, LedgerLine]:
+        found: dict[str, LedgerLine] = {}
+        for line in self.lines:
+            if line.event == event:
+                found.setdefault(line.run, line)
+        return found
 
 
 def ledger_line(line: LedgerLine) -> bytes:
@@ -82,14 +126,9 @@ def read_ledger(data: bytes, where: str) -> Ledger:
     lines, hashes = [], []
     for number, text in enumerate(whole.split(b"\n") if whole else [], start=1):
         place = f"{where}:{number}"
-        try:
-            raw = json.loads(text)
-        except ValueError as error:
-            raise RecordError(
-                f"no JSON: {error}",
-                fix="restore the file (git checkout); after a merge keep the lines of both branches",
-                where=place,
-            ) from error
+        raw = parse_json(
+            text, place, "restore it (git checkout); after a merge keep the lines of both branches"
+        )
         lines.append(convert(raw, LedgerLine, place))
         hashes.append(hashlib.sha256(text).hexdigest())
     return Ledger(lines=lines, hashes=hashes)

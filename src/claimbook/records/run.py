@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from claimbook.errors import RecordError
 from claimbook.records.experiment import Value
 from claimbook.records.paper import Scale
-from claimbook.records.schema import MachineRecord, convert
+from claimbook.records.schema import MachineRecord, convert, parse_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,25 +111,16 @@ class Finish(MachineRecord, frozen=True):
     finished: Literal[True] = True
 
 
-def read_steps(text: str, where: str) -> tuple[list[Step], Finish | None]:
+def read_steps(data: bytes, where: str) -> tuple[list[Step], Finish | None]:
     """Steps and the finishing line, if there is one, of metrics.jsonl.
 
-    A torn last line, left by a process that died while writing, is read past; any other broken line
-    raises RecordError with its number.
+    A last line without its end was never acknowledged and is read past: its process died while writing it.
+    Any other broken line raises RecordError with its number.
     """
     steps: list[Step] = []
-    lines = text.removesuffix("\n").split("\n") if text else []  # splitlines would split at U+2028 too
-    for number, line in enumerate(lines, start=1):
-        try:
-            raw = json.loads(line)
-        except ValueError as error:
-            if number == len(lines) and not text.endswith("\n"):
-                break
-            raise RecordError(
-                f"no JSON: {error}",
-                fix="restore the file; it is written by the machine only",
-                where=f"{where}:{number}",
-            ) from error
+    whole, _, _torn = data.rpartition(b"\n")
+    for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
+        raw = parse_json(line, f"{where}:{number}")
         if isinstance(raw, dict) and raw.get("finished") is True:
             return steps, convert(raw, Finish, f"{where}:{number}")
         steps.append(convert(raw, Step, f"{where}:{number}"))
@@ -181,7 +171,12 @@ class ItemScores:
             )
         scores = {}
         for name in columns.keys() - {"item", "cluster"}:
-            column = np.asarray(columns[name], dtype=np.float64)
+            try:
+                column = np.asarray(columns[name], dtype=np.float64)
+            except (TypeError, ValueError):
+                raise RecordError(
+                    f"{name} is no column of numbers", fix="give one number per item", where=where
+                ) from None
             if column.ndim != 1:
                 raise RecordError(
                     f"{name} has shape {column.shape}", fix="give one number per item", where=where
@@ -224,10 +219,11 @@ class ItemScores:
 
         try:
             table = pq.read_table(io.BytesIO(data))
-        except pa.ArrowInvalid as error:
+            columns = {name: table[name].to_pylist() for name in table.column_names}
+        except (pa.ArrowException, OSError, ValueError) as error:  # flipped bits come as any of these
             raise RecordError(
                 f"no readable Parquet: {error}",
                 fix="restore the file, or run this arm and seed again",
                 where=where,
             ) from error
-        return cls.of({name: table[name].to_pylist() for name in table.column_names}, where)
+        return cls.of(columns, where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import tomllib
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ import yaml
 from claimbook.errors import RecordError
 
 R = TypeVar("R")
+_RESTORE = "restore the file (git checkout), it is written by the machine only"
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,30 +29,54 @@ def decode_toml(text: str, kind: type[R], where: str) -> R:
     """Read a person's TOML as a record. Raises RecordError with file and line."""
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a plain ValueError
         raise RecordError(str(error), fix="mend the TOML", where=where) from error
     return convert(raw, kind, where, text)
 
 
 def decode_json(data: bytes | str, kind: type[R], where: str) -> R:
     """Read a machine's JSON as a record. Raises RecordError with file and field."""
-    try:
-        raw = json.loads(data)
-    except ValueError as error:
-        raise RecordError(
-            f"no valid JSON: {error}",
-            fix="restore the file (git checkout), it is written by the machine only",
-            where=where,
-        ) from error
+    raw = parse_json(data, where)
     _check_schema(raw, kind, where)
     return convert(raw, kind, where)
+
+
+def parse_json(data: bytes | str, where: str, fix: str = _RESTORE) -> Any:
+    """The value of a machine's JSON in UTF-8. Raises RecordError with the file.
+
+    Stricter than Python's: NaN, a number too large for a float, and a name that comes twice are errors.
+    """
+    try:
+        text = data if isinstance(data, str) else data.decode("utf-8")
+        return json.loads(text, object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"no valid JSON: {error}", fix=fix, where=where) from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} comes twice")
+    return found
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is too large")
+    return number
 
 
 def _check_schema(raw: Any, kind: type[Any], where: str) -> None:
     """Raise RecordError for a file of a later version: reading past what it means would lose it silently."""
     known = [field.default for field in msgspec.structs.fields(kind) if field.name == "schema"]
     found = raw.get("schema") if isinstance(raw, dict) else None
-    if known and isinstance(found, int) and found > known[0]:
+    if known and isinstance(found, int) and not 1 <= found <= known[0]:
         raise RecordError(
             f"schema is {found}, and this claimbook reads up to {known[0]}",
             fix="update claimbook: a later version wrote this file",
@@ -63,6 +89,21 @@ def encode_json(record: Any) -> dict[str, Any]:
     value = msgspec.to_builtins(record)
     assert isinstance(value, dict)
     return value
+
+
+class _FrontMatter(yaml.SafeLoader):
+    """YAML in which a name that comes twice is an error, most likely a slip."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping, its names checked."""
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    problem = f"{key.value!r} comes twice"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def split_front_matter(text: str, where: str) -> tuple[dict[str, Any], str, int]:
@@ -78,8 +119,8 @@ def split_front_matter(text: str, where: str) -> tuple[dict[str, Any], str, int]
             where=f"{where}:1",
         )
     try:
-        fields = yaml.safe_load(match[1])
-    except yaml.YAMLError as error:
+        fields = yaml.load(match[1], _FrontMatter)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a 99th month is a plain ValueError
         mark = getattr(error, "problem_mark", None)
         line = 2 + mark.line if mark else 1
         problem = getattr(error, "problem", None) or str(error)

@@ -44,9 +44,8 @@ def history(workspace: Workspace, experiment: Experiment, state: State) -> Histo
     with Index.open(workspace) as index:
         hits = index.similar(text, exclude=experiment.slug, limit=_SHOWN)
         wear = index.wear(state.data)
-    same = [
-        slug for slug in workspace.slugs("experiments") if _same_claim(workspace, slug, experiment, state)
-    ]
+    others = [slug for slug in workspace.slugs("experiments") if slug != experiment.slug]
+    same = [slug for slug in others if _same_claim(workspace, slug, state)]
     slugs = dict.fromkeys([*same, *(hit.slug for hit in hits)])
     return History(wear, [_tried(Experiment.of(workspace, slug), slug in same) for slug in slugs])
 

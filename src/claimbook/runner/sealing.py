@@ -68,6 +68,11 @@ def seal(workspace: Workspace, experiment: Experiment) -> SealEntry:
 
     Raises SealError when the design cannot be decided, or when another state is sealed already.
     """
+    with workspace.lock(experiment.slug):
+        return _seal(workspace, experiment)
+
+
+def _seal(workspace: Workspace, experiment: Experiment) -> SealEntry:
     earlier = experiment.seal()
     checked = check(workspace, experiment)
     if earlier is not None:
@@ -91,6 +96,11 @@ def amend(workspace: Workspace, experiment: Experiment, reason: str) -> tuple[Se
     records that are lost. Raises SealError without a reason, when nothing was sealed, or when the design
     cannot be decided.
     """
+    with workspace.lock(experiment.slug):
+        return _amend(workspace, experiment, reason)
+
+
+def _amend(workspace: Workspace, experiment: Experiment, reason: str) -> tuple[SealEntry, list[str]]:
     earlier = experiment.seal()
     if earlier is None:
         raise SealError("nothing is sealed yet", fix=f"run `claimbook seal {experiment.slug}`")
