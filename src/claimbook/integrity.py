@@ -29,7 +29,7 @@ def problems(experiment: Experiment) -> list[RecordError]:
     found: list[RecordError] = []
     for part in (
         _source_problems(experiment, seal),
-        _ledger_problems(experiment, ledger),
+        _ledger_problems(experiment, seal, ledger),
         _witness_problems(experiment, seal, ledger),
         _unentered(experiment, seal, ledger, runs),
         _missing(experiment, ledger, runs),
@@ -52,7 +52,14 @@ def notes(experiment: Experiment) -> list[str]:
         for run in experiment.runs()
         if run.id in ledger.started() and run.id not in ended and run.status not in ("running", "lost")
     ]
-    return late + open_ends
+    seal = experiment.seal()
+    known = {entry.hash[:16] for entry in (seal.entries if seal else [])}
+    orphans = [
+        f"sealed/{path.name} belongs to no seal: sealing was cut off, or seal.json has lost an entry"
+        for path in sorted((experiment.folder / "sealed").glob("*.json"))
+        if path.stem not in known
+    ]
+    return late + open_ends + orphans
 
 
 def _source_problems(experiment: Experiment, seal: Seal | None) -> Iterator[RecordError]:
@@ -64,13 +71,20 @@ def _source_problems(experiment: Experiment, seal: Seal | None) -> Iterator[Reco
             )
 
 
-def _ledger_problems(experiment: Experiment, ledger: Ledger) -> Iterator[RecordError]:
+def _ledger_problems(experiment: Experiment, seal: Seal | None, ledger: Ledger) -> Iterator[RecordError]:
     name = f"experiments/{experiment.slug}/ledger.jsonl"
     for number in ledger.gaps():
         yield RecordError(
             "the line before this one was changed or taken out",
             fix=f"{_RESTORE}; after a merge keep the lines of both branches",
             where=f"{name}:{number}",
+        )
+    known = {entry.hash for entry in (seal.entries if seal else [])}
+    if any(line.seal not in known for line in ledger.lines if line.seal is not None):
+        yield RecordError(
+            "a seal is gone under which the ledger has runs",
+            fix=_RESTORE,
+            where=f"experiments/{experiment.slug}/seal.json",
         )
     for number in ledger.contradictions():
         yield RecordError(

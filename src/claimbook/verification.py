@@ -110,7 +110,8 @@ def _recomputed(space: Workspace, experiment: Experiment, recorded: Verdict) -> 
         for difference in different
     ]
     notes = [*lost, *_family_notes(experiment, sealed, recorded, members, claim)]
-    if not lost and any(getattr(recorded, name) != getattr(again, name) for name in _OF_THE_PAPER):
+    paper = encode_json(again)
+    if not lost and any(said[name] != paper[name] for name in _OF_THE_PAPER if name in said):
         notes.append(f"the paper's own numbers were changed in its note since; {_judge(experiment)}")
     if seal and sealed.hash != seal.current.hash:
         notes.append("amended since: the verdict is one under an earlier seal")

@@ -93,7 +93,7 @@ def test_a_pilot_with_other_seeds_is_welcome_and_tells_the_smallest_effect(toy, 
         record(toy, experiment, "treatment", seed, 0.2 + difference)
     record(toy, experiment, "treatment", 104, 0.9, changes={"effect": 0.9})  # another setting: no part of it
     checked = sealing.check(toy, experiment)
-    assert checked.pilot_seeds == [101, 102, 103]
+    assert checked.pilot.seeds == [101, 102, 103]
     assert checked.design.pilot_sd == pytest.approx(0.05)
     assert checked.design.problems == ()
 

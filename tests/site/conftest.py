@@ -12,14 +12,15 @@ import msgspec
 import pytest
 from PIL import Image, ImageDraw
 
-from claimbook.experiments import Experiment, this_process
+from claimbook.experiments import Experiment, Metrics, this_process
 from claimbook.records import (
     ControlCheck,
     Failure,
     Hypothesis,
+    Reported,
     Run,
     Scale,
-    Seal,
+    SealedSources,
     SealEntry,
     SeedDifference,
     Step,
@@ -242,7 +243,16 @@ def hypothesis(title: str) -> str:
     return HYPOTHESIS.format(title=json.dumps(title))
 
 
-def seal_of(text: str, *, reason: str | None = None, previous: SealEntry | None = None) -> SealEntry:
+NO_SOURCES = SealedSources(notebook=[], code={})
+
+
+def seal_of(
+    text: str,
+    *,
+    reason: str | None = None,
+    previous: SealEntry | None = None,
+    changes: str | None = None,
+) -> SealEntry:
     state: dict[str, Any] = {
         "hypothesis": read_hypothesis(text, "hypothesis.toml"),
         "notebook": "9" * 64,
@@ -256,6 +266,7 @@ def seal_of(text: str, *, reason: str | None = None, previous: SealEntry | None 
         git="0123456789abcdef0123456789abcdef01234567",
         reason=reason,
         previous=previous.hash if previous else None,
+        changes=changes,
         **state,
     )
     return msgspec.structs.replace(entry, hash=entry.digest)
@@ -336,6 +347,9 @@ def verdict_of(slug: str, seal: SealEntry, **changes: Any) -> Verdict:
         "data_description": seal.data_description,
         "our_scale": Scale(parameters=3.2e6, pairs_seen=11_520, resolution=64),
         "paper_scale": Scale(parameters=86e6, pairs_seen=9e9, resolution=224),
+        "ordinal": 2,
+        "attempts": {"treatment s0": ["failed", "finished"]},
+        "reported": Reported(value=0.731, metric="recall@1", where="Table 2", confirmed=False),
     }
     return Verdict(**{**fields, **changes})
 
@@ -355,19 +369,26 @@ def put_judged(
     experiment = write_hypothesis(workspace, slug, text)
     first, second = (
         first := seal_of(text.replace("epochs = 6", "epochs = 5")),
-        seal_of(text, reason="5 epochs were too few", previous=first),
+        seal_of(
+            text,
+            reason="5 epochs were too few",
+            previous=first,
+            changes=f"-epochs = 5\n+epochs = 6 {HOSTILE}",
+        ),
     )
-    experiment.save_seal(Seal(entries=[first, second]))
+    for entry in (first, second):
+        experiment.add_seal(entry, NO_SOURCES)
     for arm in ("baseline", "treatment", "shuffled"):
         for seed in SCORES:
             other = (
                 {"environment": {"python": "3.11.9", "torch": "2.7.1", "gpu": "none"}} if seed == 4 else {}
             )
             experiment.save_run(run_of(slug, arm, seed, second.hash, **other))
+            metrics = Metrics(experiment, f"{arm}-{seed}")
             for step in range(0, 300, 20):
                 height = {"baseline": 2.0, "treatment": 1.7}.get(arm, 4.0)
                 values = {"loss": height / (1 + step / 60) + 0.05 * seed}
-                experiment.append_metrics(f"{arm}-{seed}", Step(step=step, values=values, at=step / 3))
+                metrics.append(Step(step=step, values=values, at=step / 3))
     failure = Failure(error="MemoryError", message=f"no room {HOSTILE}", cell=5)
     failed = run_of(
         slug, "treatment", 0, second.hash, id="failed", status="failed", failure=failure, metrics={}
@@ -380,7 +401,7 @@ def put_judged(
 
 def put_sealed(workspace: Workspace, slug: str = "sealed", title: str = "봉인만 된 실험") -> None:
     text = hypothesis(title)
-    write_hypothesis(workspace, slug, text).save_seal(Seal(entries=[seal_of(text)]))
+    write_hypothesis(workspace, slug, text).add_seal(seal_of(text), NO_SOURCES)
 
 
 def put_broken(workspace: Workspace, slug: str = "broken") -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from claimbook.judge import OUTCOME_NAMES, sentence
-from claimbook.records import Scale, Seal, Step
+from claimbook.records import Scale, SealedSources, Step
 from claimbook.site import build
 from claimbook.site.dossier import read_dossier
 from claimbook.site.pages import curve_series, scale_rows, shown_value
@@ -98,9 +98,8 @@ def test_a_verdict_about_an_earlier_seal_is_not_shown(workspace: Workspace, make
     seal = experiment.seal()
     assert seal is not None
     text = make.hypothesis("Sigmoid beats softmax").replace("epochs = 6", "epochs = 9")
-    experiment.save_seal(
-        Seal(entries=[*seal.entries, make.seal_of(text, reason="longer", previous=seal.current)])
-    )
+    longer = make.seal_of(text, reason="longer", previous=seal.current)
+    experiment.add_seal(longer, SealedSources(notebook=[], code={}))
     dossier = read_dossier(workspace, "judged")
     assert (dossier.state, dossier.verdict) == ("outdated", None)
     assert dossier.next == ("next_run", "claimbook run judged")

@@ -126,9 +126,7 @@ def read_ledger(data: bytes, where: str) -> Ledger:
     lines, hashes = [], []
     for number, text in enumerate(whole.split(b"\n") if whole else [], start=1):
         place = f"{where}:{number}"
-        raw = parse_json(
-            text, place, "restore it (git checkout); after a merge keep the lines of both branches"
-        )
+        raw = parse_json(text, place, _RESTORE)
         lines.append(convert(raw, LedgerLine, place))
         hashes.append(hashlib.sha256(text).hexdigest())
     return Ledger(lines=lines, hashes=hashes)

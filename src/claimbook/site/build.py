@@ -285,6 +285,7 @@ def _environment(site: _Site) -> Environment:
         "parameter_rows": pages.parameter_rows,
         "questions": pages.questions,
         "reasons": partial(pages.reasons, language=workspace.language),
+        "beside": partial(pages.beside, language=workspace.language),
         "scale_rows": pages.scale_rows,
     }
     environment.filters |= {

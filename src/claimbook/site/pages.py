@@ -72,6 +72,13 @@ def sentences(verdict: Verdict, language: Language) -> list[tuple[Language, str]
     return [(each, sentence(verdict, each)) for each in ordered]
 
 
+def beside(verdict: Verdict, language: Language) -> list[str]:
+    """What a reader should know beside a verdict: its family, attempts, the paper's own number and scale."""
+    from claimbook.judge import beside
+
+    return beside(verdict, language)
+
+
 def badge(dossier: Dossier, language: Language, words: Mapping[str, str]) -> Badge:
     """The outcome of an experiment, or how far it has come."""
     from claimbook.judge import OUTCOME_NAMES

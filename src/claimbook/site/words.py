@@ -94,6 +94,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "units": ("Units", "표본 단위"),
     "seeds": ("Seeds", "시드"),
     "clusters": ("Clusters", "항목 묶음"),
+    "amended_changes": ("What was changed", "변경 내용"),
     "replication": ("Largest difference between repeated runs", "반복 실행 간 최대 차이"),
     "at_a_glance": ("Effect at a glance", "한눈에 보는 효과"),
     "hypothesis": ("Hypothesis", "가설"),
