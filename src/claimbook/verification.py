@@ -29,7 +29,7 @@ from claimbook.workspace import Workspace
 
 _OF_THE_PAPER = ("reported", "paper_scale")
 """Fields that come from a person's note, who may correct it at any time."""
-_OF_THE_MOMENT = ("ledger", "family")
+_OF_THE_MOMENT = ("ledger", "family", "ordinal")
 """Fields that say what was known at the judgement: they are used, not computed again."""
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
 
@@ -95,7 +95,9 @@ def _recomputed(space: Workspace, experiment: Experiment, recorded: Verdict) -> 
     if recorded.seal not in entries or recorded.experiment != experiment.slug:
         return [f"{where}: it belongs to no seal of this experiment\n  what to do: {_judge(experiment)}"], []
     sealed = entries[recorded.seal]
-    members = family(space, experiment, sealed.data, sealed.hypothesis.metric)
+    own = f"{experiment.slug}, seal {sealed.hash[:8]}"  # after an amendment the family lists this seal itself
+    everything = family(space, experiment, sealed.data, sealed.hypothesis.metric)
+    members = [member for member in everything if member.name != own]
     known = {name: p for name, p in recorded.family.items() if name != experiment.slug}
     claim, lost = _claim(space, sealed)
     again = computed(experiment, sealed, members, claim, known)
@@ -127,14 +129,18 @@ def _claim(space: Workspace, sealed: SealEntry) -> tuple[Claim | None, list[str]
 
 
 def _differences(recorded: dict[str, Any], again: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Fields of the recorded verdict that are not what was computed; a later version's new fields are not
-    in an old file and are left out."""
+    """Fields of the recorded verdict that are not what was computed."""
     for name, value in recorded.items():
         if not prefix and name in (*_OF_THE_PAPER, *_OF_THE_MOMENT, "schema"):
             continue
         other = again.get(name)
         if isinstance(value, dict) and isinstance(other, dict):
-            yield from _differences(value, other, f"{prefix}{name}.")
+            names = dict.fromkeys([*value, *other])
+            yield from _differences(
+                {key: value.get(key) for key in names},
+                {key: other.get(key) for key in names},
+                f"{prefix}{name}.",
+            )
         elif value != other:
             yield f"{prefix}{name} is {value!r}, and {other!r} is computed"
 
@@ -146,6 +152,8 @@ def _family_differences(
     own = recorded.family.get(experiment.slug)
     if experiment.slug not in recorded.family or own != again.p:
         yield f"family.{experiment.slug} is {own!r}, and {again.p!r} is computed"
+    if recorded.ordinal is not None and not 1 <= recorded.ordinal <= len(recorded.family):
+        yield f"ordinal is {recorded.ordinal} in a family of {len(recorded.family)}"
     for member in members:
         said = recorded.family.get(member.name)
         if said is not None and member.p is not None and said != member.p:
