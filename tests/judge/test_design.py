@@ -1,6 +1,8 @@
 """What is refused, and what is warned of, before anything is run."""
 
+import math
 from collections.abc import Callable
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -8,12 +10,13 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from claimbook.errors import SealError
-from claimbook.judge import assess_design
+from claimbook.judge import assess_design, statistics
 from claimbook.judge.design import seeds_needed
 from claimbook.records import Questions
 
 Build = Callable[..., Any]
 CONTROL = {"shuffled": {"shuffle_pairs": True}}
+PILOT = [0.010, 0.030, 0.020]  # standard deviation .01
 
 
 def test_a_sound_design_is_neither_refused_nor_warned_of(hypothesis: Build) -> None:
@@ -91,15 +94,42 @@ def test_all_problems_are_told_at_once(hypothesis: Build) -> None:
         design.refuse()
 
 
-def test_the_smallest_detectable_effect_is_found_in_four_of_five_simulated_experiments(
+@pytest.mark.parametrize(("seeds", "family"), [(6, 1), (7, 3), (8, 5)])
+def test_where_only_differences_of_one_sign_reach_alpha_the_detectable_effect_is_known_by_hand(
+    hypothesis: Build, seeds: int, family: int
+) -> None:
+    design = assess_design(hypothesis(controls=CONTROL, seeds=list(range(seeds))), PILOT, family)
+    assert design.pilot_sd == pytest.approx(0.01)
+    # all n normal differences are positive in 80 %: each is with the n-th root of that
+    assert design.detectable == pytest.approx(0.01 * NormalDist().inv_cdf(0.8 ** (1 / seeds)), rel=0.02)
+
+
+@pytest.mark.parametrize("seeds", [7, 8, 10])
+def test_superiority_is_significant_and_supported_in_four_of_five_simulated_experiments(
+    hypothesis: Build, seeds: int
+) -> None:
+    margin = 0.008
+    design = assess_design(hypothesis(seeds=list(range(seeds)), margin=margin), PILOT)
+    assert design.detectable is not None
+    assert design.supportable is not None
+    noise = np.random.default_rng(1).normal(0, 0.01, (1_000, seeds))
+    for effect, least in ((design.detectable, -math.inf), (design.supportable, margin)):
+        found = [
+            row.mean() >= least and statistics.sign_flip_p(row.tolist()) <= 0.05 for row in noise + effect
+        ]
+        assert np.mean(found) == pytest.approx(0.8, abs=0.035)
+
+
+def test_an_effect_that_is_supported_lies_above_the_margin_and_takes_no_less_than_a_significant_one(
     hypothesis: Build,
 ) -> None:
-    pilot = [0.010, 0.030, 0.020]  # standard deviation .01
-    design = assess_design(hypothesis(controls=CONTROL), pilot)
-    assert design.pilot_sd == pytest.approx(0.01)
-    assert design.detectable is not None
-    samples = np.random.default_rng(0).normal(design.detectable, 0.01, (6, 20_000))
-    assert np.mean(ttest_1samp(samples, 0).pvalue <= 0.05) == pytest.approx(0.8, abs=0.01)
+    for margin in (0.0001, 0.01, 0.1):
+        design = assess_design(hypothesis(margin=margin), PILOT)
+        assert design.detectable is not None
+        assert design.supportable is not None
+        assert design.supportable >= design.detectable
+        assert design.supportable > margin
+    assert assess_design(hypothesis(kind="equivalence"), PILOT).supportable is None
 
 
 @pytest.mark.parametrize(("kind", "level"), [("non-inferiority", 0.95), ("equivalence", 0.90)])
@@ -120,7 +150,7 @@ def test_the_smallest_margin_is_shown_in_four_of_five_where_the_arms_do_the_same
 def test_an_effect_that_cannot_be_seen_is_a_warning(hypothesis: Build) -> None:
     design = assess_design(hypothesis(controls=CONTROL, margin=0.005), [0.010, 0.030, 0.020])
     (found,) = design.warnings
-    assert "the smallest difference that is found in 80 % of such experiments is 0.014" in found.problem
+    assert "the smallest difference that is found in 80 % of such experiments is 0.018" in found.problem
     assert assess_design(hypothesis(controls=CONTROL, margin=0.02), [0.010, 0.030, 0.020]).warnings == ()
 
 

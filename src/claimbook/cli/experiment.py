@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from claimbook.records import Verdict
     from claimbook.records.experiment import Value
     from claimbook.runner.batch import Plan
+    from claimbook.runner.history import History
+    from claimbook.runner.sealing import Check
     from claimbook.runner.supervise import Limits, Progress
     from claimbook.workspace import Workspace
 
@@ -32,14 +34,15 @@ def check(slug: str, as_json: bool) -> None:
     workspace, experiment = experiment_of(slug)
     checked = check_design(workspace, experiment)
     past = history(workspace, experiment, checked.state)
-    design, pilot = checked.design, checked.pilot
+    design = checked.design
     if as_json:
         print_json(
             {
                 "smallest_p": design.smallest_p,
                 "smallest_p_adjusted": design.smallest_p_adjusted,
                 "detectable": design.detectable,
-                "pilot_seeds": pilot.seeds,
+                "supportable": design.supportable,
+                "pilot_seeds": checked.pilot.seeds,
                 "test_items": vars(checked.clusters),
                 "family": checked.family,
                 "changed_since_seal": checked.changed,
@@ -50,42 +53,50 @@ def check(slug: str, as_json: bool) -> None:
             }
         )
     else:
-        hypothesis = checked.state.hypothesis
-        click.echo(f"{len(checked.state.parameters)} runs on {checked.state.data_description}")
-        if checked.changed is not None:
-            click.echo(f"sealed already; changed since: {', '.join(checked.changed) or 'nothing'}")
-        click.echo(
-            f"smallest p that can be reached: {design.smallest_p:.3g}, in a family of {design.family_size}: "
-            f"{design.smallest_p_adjusted:.3g} (alpha {hypothesis.alpha:g})"
-        )
-        if design.detectable is not None:
-            click.echo(
-                f"smallest detectable effect, from {len(pilot.differences)} pilot differences: "
-                f"{design.detectable:.3g} (margin {hypothesis.margin:g})"
-            )
-        else:
-            click.echo(
-                "smallest detectable effect: unknown without a pilot; "
-                f"`claimbook run {slug} --seeds 101,102,103` makes one"
-            )
-        clusters, wear = checked.clusters, past.wear
-        scored = (
-            ""
-            if pilot.items is None
-            else f"; the pilot scored {pilot.items:,} in {pilot.clusters:,} clusters"
-        )
-        click.echo(f"test items: {clusters.pictures:,} pictures of {clusters.products:,} products{scored}")
-        click.echo(
-            f"test set used before: {wear.hypotheses} hypotheses sealed on it, "
-            f"{wear.runs:,} finished runs in {wear.experiments} experiments"
-        )
-        for one in past.tried:
-            what = "tried before, the same claim" if one.same_claim else "tried before, something like it"
-            click.echo(f"{what}: {one.experiment} ({one.outcome or 'no verdict'}): {one.title}")
+        _print_design(slug, checked)
+        _print_past(past)
         for label, findings in (("warning", design.warnings), ("problem", design.problems)):
             for finding in findings:
                 click.echo(f"{label}: {finding.problem}\n  what to do: {finding.fix}")
     design.refuse()
+
+
+def _print_design(slug: str, checked: Check) -> None:
+    design, pilot, hypothesis = checked.design, checked.pilot, checked.state.hypothesis
+    click.echo(f"{len(checked.state.parameters)} runs on {checked.state.data_description}")
+    if checked.changed is not None:
+        click.echo(f"sealed already; changed since: {', '.join(checked.changed) or 'nothing'}")
+    click.echo(
+        f"smallest p that can be reached: {design.smallest_p:.3g}, in a family of {design.family_size}: "
+        f"{design.smallest_p_adjusted:.3g} (alpha {hypothesis.alpha:g})"
+    )
+    if design.detectable is None:
+        click.echo(
+            "smallest detectable effect: unknown without a pilot; "
+            f"`claimbook run {slug} --seeds 101,102,103` makes one"
+        )
+    else:
+        click.echo(
+            f"smallest detectable effect, from {len(pilot.differences)} pilot differences: "
+            f"{design.detectable:.3g} (margin {hypothesis.margin:g})"
+        )
+    if design.supportable is not None:
+        click.echo(f"smallest effect that ends supported in 80 %: {design.supportable:.3g}")
+    test = checked.clusters
+    click.echo(f"test items: {test.pictures:,} pictures of {test.products:,} products")
+    if pilot.items is not None:
+        click.echo(f"scored by the pilot: {pilot.items:,} items in {pilot.clusters:,} clusters")
+
+
+def _print_past(past: History) -> None:
+    wear = past.wear
+    click.echo(
+        f"test set used before: experiments sealed on it: {wear.hypotheses}; "
+        f"finished runs: {wear.runs:,} (in experiments: {wear.experiments})"
+    )
+    for one in past.tried:
+        what = "tried before, the same claim" if one.same_claim else "tried before, something like it"
+        click.echo(f"{what}: {one.experiment} ({one.outcome or 'no verdict'}): {one.title}")
 
 
 @click.command(epilog="Example: claimbook seal siglip-shop")
@@ -233,13 +244,18 @@ def rerun(slugs: tuple[str, ...], slots: int, timeout: float, as_json: bool) -> 
 def judge_and_save(workspace: Workspace, experiment: Experiment, *, quiet: bool = False) -> Verdict:
     """Compute a verdict, write it, and say it; on standard error when `quiet`."""
     from claimbook.judge import beside, sentence
-    from claimbook.judge.of_experiment import judge_experiment
+    from claimbook.judge.of_experiment import judge_experiment, outdated
 
     verdict = judge_experiment(workspace, experiment)
     experiment.save_verdict(verdict)
     click.echo(f"verdict      {sentence(verdict, workspace.language)}", err=quiet)
     for line in beside(verdict, workspace.language):
         click.echo(f"             {line}", err=quiet)
+    if earlier := outdated(workspace, experiment, verdict):
+        click.echo(
+            f"             judged in a smaller family, and so more mildly: {', '.join(earlier)}", err=quiet
+        )
+        click.echo(f"             next: `claimbook judge {' '.join(earlier)}`", err=quiet)
     return verdict
 
 

@@ -9,13 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from claimbook.errors import SealError
-from claimbook.judge.statistics import RESAMPLES, smallest_sign_flip_p
+from claimbook.judge.statistics import ENUMERATED_UNITS, RESAMPLES, smallest_sign_flip_p
 from claimbook.records import Hypothesis
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 POWER = 0.8
 """How often the smallest detectable effect is found when it is there."""
+_NOISES = 2_000
+"""Simulated experiments behind a superiority design's power: its standard error is .9 points."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,8 @@ class Design:
     """What a hypothesis can and cannot decide."""
 
     smallest_p: float
-    """The smallest two-sided p that these seeds (or, scope checkpoints, random flips) can reach."""
+    """The smallest two-sided p that these seeds can reach; in scope checkpoints the pilot's clusters, or, where
+    there is no pilot, random flips."""
     smallest_p_adjusted: float
     """The same after Holm's correction, when it is the smallest of the family."""
     family_size: int
@@ -39,8 +47,11 @@ class Design:
     pilot_sd: float | None
     """Standard deviation of the pilot's differences; None without a pilot of two differences."""
     detectable: float | None
-    """With 80 % power, by the pilot's spread: the smallest true difference that superiority finds, or the
-    smallest margin that non-inferiority or equivalence shows when the arms do the same."""
+    """With 80 % power, by the pilot's spread: the smallest true difference that is significant (superiority),
+    or the smallest margin that non-inferiority or equivalence shows when the arms do the same."""
+    supportable: float | None
+    """The smallest true difference that superiority supports with 80 % power: it must be significant and be
+    measured at no less than the margin, so it always lies above the margin. None for the other kinds."""
     problems: tuple[Finding, ...]
     """Each makes sealing refuse."""
     warnings: tuple[Finding, ...]
@@ -65,19 +76,20 @@ def assess_design(
     the scope is checkpoints. Assessing never fails; `Design.refuse` does.
     """
     by_seed = hypothesis.scope == "method"
-    smallest = smallest_sign_flip_p(len(hypothesis.seeds)) if by_seed else 1 / (RESAMPLES + 1)
-    adjusted = min(1.0, smallest * family_size)
     units = len(hypothesis.seeds) if by_seed else len(pilot or ())
+    smallest = smallest_sign_flip_p(units) if by_seed or units else 1 / (RESAMPLES + 1)
+    adjusted = min(1.0, smallest * family_size)
     spread = _spread(pilot)
-    detectable = _detectable(hypothesis, spread, units, family_size)
+    detectable, supportable = _reach(hypothesis, spread, units, family_size)
     return Design(
         smallest_p=smallest,
         smallest_p_adjusted=adjusted,
         family_size=family_size,
         pilot_sd=spread,
         detectable=detectable,
+        supportable=supportable,
         problems=(
-            *_seed_problems(hypothesis, adjusted, family_size),
+            *_seed_problems(hypothesis, adjusted, family_size, units),
             *_arm_problems(hypothesis),
             *_question_problems(hypothesis),
         ),
@@ -91,7 +103,7 @@ def seeds_needed(alpha: float, family_size: int) -> int:
     return next(n for n in range(2, 1000) if math.ldexp(2.0, -n) * family_size <= alpha)
 
 
-def _seed_problems(hypothesis: Hypothesis, smallest: float, family_size: int) -> list[Finding]:
+def _seed_problems(hypothesis: Hypothesis, smallest: float, family_size: int, units: int) -> list[Finding]:
     count = len(hypothesis.seeds)
     if hypothesis.scope == "checkpoints":
         if count > 1:
@@ -102,11 +114,12 @@ def _seed_problems(hypothesis: Hypothesis, smallest: float, family_size: int) ->
                 )
             ]
         if hypothesis.kind == "superiority" and smallest > hypothesis.alpha:
+            flips = f"the {units} clusters of the pilot" if units else f"{RESAMPLES:,} random sign flips"
             return [
                 Finding(
-                    f"{RESAMPLES:,} random sign flips in a family of {family_size} "
-                    f"cannot get below p = {smallest:.2g}",
-                    f"raise alpha above {smallest:.2g}, or test on a product set of its own",
+                    f"{flips} in a family of {family_size} cannot get below p = {smallest:.2g}, "
+                    f"and alpha is {hypothesis.alpha:g}",
+                    f"take a larger test set, or raise alpha to {smallest:.2g} or more",
                 )
             ]
         return []
@@ -221,28 +234,79 @@ def _spread(pilot: Sequence[float] | None) -> float | None:
     return float(np.std(pilot, ddof=1))
 
 
-def _detectable(hypothesis: Hypothesis, spread: float | None, units: int, family_size: int) -> float | None:
-    """`Design.detectable` from statsmodels.stats.power.TTestPower, whose test is a t-test: at these sizes
-    its power is that of the sign-flip test, as long as alpha is attainable.
+def _reach(
+    hypothesis: Hypothesis, spread: float | None, units: int, family_size: int
+) -> tuple[float | None, float | None]:
+    """`Design.detectable` and `Design.supportable`: superiority by simulating its test; the other kinds,
+    which t-intervals decide, from statsmodels.stats.power.TTestPower.
 
     Superiority is tested at alpha / family_size, Holm's hardest step. Non-inferiority asks one bound of the
     (1 − alpha) interval, a one-sided test at alpha / 2. Equivalence asks two one-sided tests at alpha; both
     succeed in 80 % when each does in 90 %.
     """
     if not spread or units < 2:
+        return None, None
+    if hypothesis.kind == "superiority":
+        found = _superiority_sizes(units, hypothesis.alpha / family_size, hypothesis.margin / spread)
+        return (found[0] * spread, found[1] * spread) if found else (None, None)
+    if hypothesis.kind == "non-inferiority":
+        size = _t_test_size(units, hypothesis.alpha / 2, POWER)
+    else:
+        size = _t_test_size(units, hypothesis.alpha, (1 + POWER) / 2)
+    return (None if size is None else size * spread), None
+
+
+def _superiority_sizes(units: int, alpha: float, margin: float) -> tuple[float, float] | None:
+    """The true differences that are significant, and that are significant and measured at `margin` or above,
+    in 80 % of simulated experiments; None where `alpha` is out of reach. All in standard deviations.
+
+    Each simulated noise has a smallest true difference that is found in it; the answer is their 80 %
+    quantile. A t-test's power will not do for a sign-flip test of few units: six reach .05 only with all
+    differences of one sign, and what a t-test finds in 80 % they find in 64 %.
+    """
+    import numpy as np
+    from scipy.stats import t
+
+    if smallest_sign_flip_p(units) > alpha * (1 + 1e-9):
         return None
-    alpha, power, side = {
-        "superiority": (hypothesis.alpha / family_size, POWER, "two-sided"),
-        "non-inferiority": (hypothesis.alpha / 2, POWER, "larger"),
-        "equivalence": (hypothesis.alpha, (1 + POWER) / 2, "larger"),
-    }[hypothesis.kind]
-    size = _detectable_size(units, alpha, power, side)
-    return None if size is None else size * spread
+    random = np.random.default_rng(0)
+    if units <= ENUMERATED_UNITS:
+        noises = random.standard_normal((_NOISES, units))
+        means = noises.mean(axis=1)
+        significant = _smallest_significant(noises, alpha)
+    else:  # the sign-flip test of so many has the power of a t-test
+        means = random.standard_normal(_NOISES) / math.sqrt(units)
+        errors = np.sqrt(random.chisquare(units - 1, _NOISES) / (units - 1) / units)
+        significant = t.ppf(1 - alpha / 2, units - 1) * errors - means
+    supported = np.maximum(significant, margin - means)
+    return float(np.quantile(significant, POWER)), float(np.quantile(supported, POWER))
 
 
-def _detectable_size(units: int, alpha: float, power: float, side: str) -> float | None:
-    """The effect in standard deviations that a paired t-test finds with `power`; None where the solver
-    fails: scipy's noncentral t has holes of NaN at 5 or fewer units and alpha of .005 or less."""
+def _smallest_significant(noises: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
+    """The smallest true difference that an exact sign-flip test finds at `alpha` in each row of noise.
+
+    A pattern and its opposite give sums of one size, so it is found when at most alpha · 2ⁿ / 2 patterns, the
+    observed one among them, give as large a sum. Flipping a set of units does when the mean of their
+    differences is at most 0: when the true difference is at most minus the mean of their noise.
+    """
+    import numpy as np
+
+    units = noises.shape[1]
+    patterns = math.floor(math.ldexp(alpha, units - 1) * (1 + 1e-9))
+
+    def subset_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        sums = np.zeros(1)
+        for value in values:
+            sums = np.concatenate([sums, sums + value])
+        return sums[1:]
+
+    sizes = subset_sums(np.ones(units))
+    return np.array([np.partition(subset_sums(-row) / sizes, -patterns)[-patterns] for row in noises])
+
+
+def _t_test_size(units: int, alpha: float, power: float) -> float | None:
+    """The effect in standard deviations that a one-sided paired t-test finds with `power`; None where the
+    solver fails: scipy's noncentral t has holes of NaN at 5 or fewer units and alpha of .005 or less."""
     import warnings
 
     import numpy as np
@@ -253,7 +317,7 @@ def _detectable_size(units: int, alpha: float, power: float, side: str) -> float
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.simplefilter("ignore", RuntimeWarning)
-        solved = test.solve_power(None, nobs=units, alpha=alpha, power=power, alternative=side)
+        solved = test.solve_power(None, nobs=units, alpha=alpha, power=power, alternative="larger")
         size = float(np.ravel(solved)[0])
-        reached = float(test.power(size, units, alpha, alternative=side))
+        reached = float(test.power(size, units, alpha, alternative="larger"))
     return size if abs(reached - power) < 0.03 else None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 RESAMPLES = 9_999
 """Random sign flips where there are too many units to enumerate all of them."""
-_ENUMERATED_UNITS = 16
+ENUMERATED_UNITS = 16
 """Up to here all 2ⁿ sign patterns are enumerated (65,536 of them, a quarter of a second)."""
 _ROUNDING = 1e-9
 """Relative size below which two numbers of a verdict differ by floating-point rounding only."""
@@ -48,6 +48,10 @@ def t_interval(differences: Sequence[float], level: float) -> tuple[float, float
 def sign_flip_p(differences: Sequence[float]) -> float:
     """Two-sided p of the sign-flip test: how often a random sign per unit gives as large a |mean|.
 
+    It tests that the differences are symmetric around zero, which they are where both arms vary alike. An arm
+    of equal mean that collapses now and then is found more often than alpha: 6 to 9 % at .05 where its
+    differences are exponential.
+
     From 2 units on: all 2ⁿ patterns for up to 16 of them, else 9,999 random ones from a fixed seed, the
     observed one counted in (Phipson & Smyth 2010). Sources: scipy.stats.permutation_test with
     permutation_type="samples", and scipy.stats.monte_carlo_test with flipped signs, which is the same test
@@ -58,7 +62,7 @@ def sign_flip_p(differences: Sequence[float]) -> float:
 
     values = np.sort(np.asarray(differences, dtype=np.float64))
     shared: dict[str, Any] = {"alternative": "greater", "vectorized": True}
-    if len(values) <= _ENUMERATED_UNITS:
+    if len(values) <= ENUMERATED_UNITS:
         test = permutation_test(
             (values,), _magnitude, permutation_type="samples", n_resamples=math.inf, **shared
         )
@@ -99,7 +103,7 @@ def smallest_sign_flip_p(units: int) -> float:
     """The smallest two-sided p that `sign_flip_p` can give: all differences have one sign."""
     # ldexp, since 2**units overflows a float from 1,024 units on
     exact = min(1.0, math.ldexp(2.0, -units))
-    return exact if units <= _ENUMERATED_UNITS else max(exact, 1 / (RESAMPLES + 1))
+    return exact if units <= ENUMERATED_UNITS else max(exact, 1 / (RESAMPLES + 1))
 
 
 def smallest_mcnemar_p(units: int) -> float:
