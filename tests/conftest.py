@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,9 @@ import pytest
 from PIL import Image
 
 from claimbook import workspace
+from claimbook.experiments import Experiment
+from claimbook.judge.of_experiment import judge_experiment
+from claimbook.runner import batch, sealing
 from claimbook.workspace import Workspace
 
 HYPOTHESIS = """\
@@ -173,6 +177,34 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.delenv("CLAIMBOOK_ROOT", raising=False)
     monkeypatch.delenv("CLAIMBOOK_CACHE", raising=False)
     return workspace.find(root)
+
+
+@pytest.fixture(scope="session")
+def judged_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first `judged` workspace is kept for the tests that come after."""
+    return tmp_path_factory.mktemp("judged") / "workspace"
+
+
+@pytest.fixture
+def judged(toy: Workspace, judged_once: Path) -> Workspace:
+    """The toy workspace once its experiment was sealed, run and judged: 18 real runs, made once.
+
+    The notebook says its scale, and its treatment loses hits by other seeds than its baseline. Of 200 hits
+    the baseline loses 0, 1, 2, 0, 1, 2 of its 40 and the treatment 0, 1, 0, 1, 0, 1 of its 120, so the mean
+    difference is 0.4 + 0.5 / 200 = 0.4025.
+    """
+    if not judged_once.exists():
+        notebook = toy.notebook("toy")
+        text = notebook.read_text().replace("seed % 3", "seed % (2 if effect > 0.5 else 3)")
+        scale = "scale={'parameters': 1e3, 'pairs_seen': 6e3, 'resolution': 8},"
+        notebook.write_text(text.replace("chance=", f"{scale}\\n        chance="))
+        experiment = Experiment.of(toy, "toy")
+        sealing.seal(toy, experiment)
+        batch.execute(toy, [batch.plan(toy, experiment)], slots=2)
+        experiment.save_verdict(judge_experiment(toy, experiment))
+        shutil.copytree(toy.root, judged_once)
+    shutil.copytree(judged_once, toy.root, dirs_exist_ok=True)
+    return toy
 
 
 @pytest.fixture

@@ -44,6 +44,7 @@ def trainer(run, tmp_path):
         settings = {
             "output_dir": str(tmp_path / "out"),
             "per_device_train_batch_size": 1,
+            "per_device_eval_batch_size": 1,
             "num_train_epochs": 1,
             "learning_rate": 0.1,
             "optim": "sgd",

@@ -95,3 +95,15 @@ def _step(news: RunProgress) -> str:
         return ""
     values = ", ".join(f"{escape(name)} {value:.3g}" for name, value in news.values.items())
     return f"step {news.step}: {values}"
+
+
+@contextmanager
+def counted(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar in a terminal's standard error; yields what to call with how much is done and there is."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
+    with Progress(
+        *columns, TimeElapsedColumn(), TimeLeftColumn(), console=console, disable=not console.is_terminal
+    ) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -210,12 +210,20 @@ class Experiment:
         return sources if sources.fit(entry) else None
 
     def add_seal(self, entry: SealEntry, sources: SealedSources) -> None:
-        """Append an entry to seal.json, with the sources that it fixes; earlier entries stay as they are."""
+        """Append an entry to seal.json, with the sources that it fixes; earlier entries stay as they are.
+
+        The sources come last: where they are missing, sealing was cut off; where they are alone, an entry is
+        gone.
+        """
         sealed = self.seal_path.exists()
         document = json.loads(self._read(self.seal_path)) if sealed else encode_json(Seal(entries=[]))
         document["entries"].append(encode_json(entry))
-        write_json(self._sources_path(entry), encode_json(sources))
         write_json(self.seal_path, document)
+        self.save_sources(entry, sources)
+
+    def save_sources(self, entry: SealEntry, sources: SealedSources) -> None:
+        """Write the sources that a seal fixes."""
+        write_json(self._sources_path(entry), encode_json(sources))
 
     def ledger(self) -> Ledger:
         """Which runs were started and how each ended; empty where there is no ledger yet."""

@@ -6,6 +6,7 @@ hash: who must rule that out keeps the seal's hash, or a commit, where the forge
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from claimbook.errors import RecordError
@@ -52,14 +53,14 @@ def notes(experiment: Experiment) -> list[str]:
         for run in experiment.runs()
         if run.id in ledger.started() and run.id not in ended and run.status not in ("running", "lost")
     ]
-    seal = experiment.seal()
-    known = {entry.hash[:16] for entry in (seal.entries if seal else [])}
-    orphans = [
-        f"sealed/{path.name} belongs to no seal: sealing was cut off, or seal.json has lost an entry"
-        for path in sorted((experiment.folder / "sealed").glob("*.json"))
-        if path.stem not in known
+    concluded = {rerun.id for rerun in experiment.reruns()}
+    unconcluded = Counter(run.rerun for run in experiment.runs() if run.rerun and run.rerun not in concluded)
+    cut_off = [
+        f"{rerun}: {count} replications, and no record of what came of it: it was cut off, "
+        f"or reruns/{rerun}.json is gone"
+        for rerun, count in unconcluded.items()
     ]
-    return late + open_ends + orphans
+    return late + open_ends + cut_off
 
 
 def _source_problems(experiment: Experiment, seal: Seal | None) -> Iterator[RecordError]:
@@ -67,7 +68,17 @@ def _source_problems(experiment: Experiment, seal: Seal | None) -> Iterator[Reco
         if entry.with_ledger and experiment.sealed_sources(entry) is None:
             name = f"experiments/{experiment.slug}/sealed/{entry.hash[:16]}.json"
             yield RecordError(
-                "the sealed sources are missing or were changed after sealing", fix=_RESTORE, where=name
+                "the sealed sources are missing or were changed after sealing",
+                fix=f"{_RESTORE}, or run `claimbook seal {experiment.slug}` again if nothing else has changed",
+                where=name,
+            )
+    known = {entry.hash[:16] for entry in (seal.entries if seal else [])}
+    for path in sorted((experiment.folder / "sealed").glob("*.json")):
+        if path.stem not in known:
+            yield RecordError(
+                f"a seal is gone whose sources are kept, {path.stem}",
+                fix=_RESTORE,
+                where=f"experiments/{experiment.slug}/seal.json",
             )
 
 

@@ -29,9 +29,9 @@ class LogToRun(TrainerCallback):  # type: ignore[misc]  # transformers has no ty
     Of several processes only the first of the world logs. A value that is no number is left out, and so is
     a gradient norm that is not finite: under fp16 the scaler skips such a step, and training goes on.
 
-    A loss that is not finite ends the training with RunError, as `Session.log` does. Trainer would hide it:
-    by default it puts the mean of the earlier losses in its place, and drops it from the evaluation's. So
-    this turns `TrainingArguments.logging_nan_inf_filter` off.
+    Any other number that is not finite, a loss above all, ends the training with RunError, as `Session.log`
+    does. Trainer would hide such a loss: by default it puts the mean of the earlier ones in its place, and
+    drops it from the evaluation's. So this turns `TrainingArguments.logging_nan_inf_filter` off.
     See https://huggingface.co/docs/transformers/main_classes/callback.
     """
 
@@ -58,7 +58,7 @@ class LogToRun(TrainerCallback):  # type: ignore[misc]  # transformers has no ty
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Append the numbers of one log to the run. Raises RunError for a loss that is not finite."""
+        """Append the numbers of one log to the run. Raises RunError for one that is not finite."""
         numbers = {name: value for name, value in (logs or {}).items() if _belongs(name, value)}
         if numbers and state.is_world_process_zero:
             self.run.log(step=state.global_step, **numbers)

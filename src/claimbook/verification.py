@@ -23,7 +23,7 @@ from claimbook import integrity, papers, workspace
 from claimbook.errors import ClaimbookError, JudgeError
 from claimbook.experiments import Experiment
 from claimbook.judge.of_experiment import Member, computed, family
-from claimbook.judge.verdict import judge_rerun
+from claimbook.judge.verdict import judge_rerun, largest_difference
 from claimbook.records import Claim, Rerun, SealEntry, Verdict, encode_json
 from claimbook.workspace import Workspace
 
@@ -78,7 +78,7 @@ def verify_here(space: Workspace, slug: str) -> Verification:
             found, said = _recomputed(space, experiment, recorded)
             problems += found
             notes += said
-        problems += _reruns(experiment)
+        problems += _reruns(experiment, recorded)
         notes += _unsealed_changes(experiment)
     except ClaimbookError as error:
         # where the check above has named a file, computing stumbles over the same one
@@ -152,7 +152,9 @@ def _family_differences(
     own = recorded.family.get(experiment.slug)
     if experiment.slug not in recorded.family or own != again.p:
         yield f"family.{experiment.slug} is {own!r}, and {again.p!r} is computed"
-    if recorded.ordinal is not None and not 1 <= recorded.ordinal <= len(recorded.family):
+    # only a verdict of the first version, which has no ledger either, may lack it
+    ordinal = 1 if recorded.ordinal is None and not again.ledger else recorded.ordinal or 0
+    if not 1 <= ordinal <= len(recorded.family):
         yield f"ordinal is {recorded.ordinal} in a family of {len(recorded.family)}"
     for member in members:
         said = recorded.family.get(member.name)
@@ -188,27 +190,48 @@ def _family_notes(
         )
 
 
-def _reruns(experiment: Experiment) -> Iterator[str]:
+def _reruns(experiment: Experiment, recorded: Verdict | None) -> Iterator[str]:
     seal = experiment.seal()
     entries = {entry.hash: entry for entry in seal.entries} if seal else {}
     for rerun in experiment.reruns():
         where = f"experiments/{experiment.slug}/reruns/{rerun.id}.json"
         if rerun.seal not in entries:
             yield f"{where}: it belongs to no seal here\n  what to do: restore it (git checkout)"
-        elif rerun.verdict is not None:
-            for difference in _rerun_differences(experiment, rerun, entries[rerun.seal]):
-                yield f"{where}: {difference}\n  what to do: restore the file (git checkout)"
+            continue
+        for difference in _rerun_differences(experiment, rerun, entries[rerun.seal], recorded):
+            yield f"{where}: {difference}\n  what to do: restore the file (git checkout)"
 
 
-def _rerun_differences(experiment: Experiment, rerun: Rerun, sealed: SealEntry) -> Iterator[str]:
-    assert rerun.verdict is not None
-    known = {name: p for name, p in rerun.verdict.family.items() if name != experiment.slug}
-    again = judge_rerun(
-        experiment.slug, sealed, experiment.runs(), experiment.items, rerun=rerun.id, family=known
+def _rerun_differences(
+    experiment: Experiment, rerun: Rerun, sealed: SealEntry, recorded: Verdict | None
+) -> Iterator[str]:
+    runs = experiment.runs()
+    said, again = rerun.verdict, None
+    known = said.family if said else recorded.family if recorded else {}
+    family = {name: p for name, p in known.items() if name != experiment.slug}
+    with suppress(JudgeError):  # replications that failed, as the record must then say
+        again = judge_rerun(experiment.slug, sealed, runs, experiment.items, rerun=rerun.id, family=family)
+    if said is not None and again is not None:
+        yield from _differences(encode_json(said), encode_json(again))
+    elif (said is None) != (again is None):
+        yield f"verdict is {'missing' if said is None else 'there'}, and its runs say otherwise"
+    # judged again in a larger family since, the verdict may be another one, and the record is none the worse
+    comparable = (
+        recorded is not None and recorded.seal == rerun.seal and known.keys() == recorded.family.keys()
     )
-    yield from _differences(encode_json(rerun.verdict), encode_json(again))
-    if rerun.now != again.outcome:
-        yield f"now is {rerun.now!r}, and {again.outcome!r} is computed"
+    if recorded is not None and comparable and rerun.was != recorded.outcome:
+        yield f"was is {rerun.was!r}, and the verdict says {recorded.outcome!r}"
+    difference, where = largest_difference(sealed, runs, rerun.id)
+    result = "no longer runs" if again is None else "held" if again.outcome == rerun.was else "flipped"
+    computed_now = {
+        "now": again.outcome if again else None,
+        "result": result,
+        "largest_difference": difference,
+        "largest_where": where,
+    }
+    for name, value in computed_now.items():
+        if getattr(rerun, name) != value:
+            yield f"{name} is {getattr(rerun, name)!r}, and {value!r} is computed"
 
 
 def _unsealed_changes(experiment: Experiment) -> Iterator[str]:

@@ -54,7 +54,8 @@ def test_the_papers_number_and_scale_stand_beside_the_verdict_and_change_no_numb
     assert beside(verdict) == [
         "the paper reports 0.831 (hit@1, 표 3, COCO 5K; from memory, nobody has looked it up), "
         "here the treatment scores 0.598; the verdict does not rest on it",
-        "scale of the paper against ours: 2e+05× the parameters, 3e+06× the pairs seen, 28× the resolution",
+        "scale of the paper against ours: 200,000× the parameters, 3,000,000× the pairs seen, "
+        "28× the resolution",
     ]
 
 
@@ -63,7 +64,7 @@ def test_the_same_in_korean(judged, experiment):
     assert beside(judge_experiment(judged, experiment), "ko") == [
         "논문 보고값: 0.831(hit@1, 표 3, COCO 5K, 원문 대조 전), 여기서 처리군 점수: 0.598. "
         "판정에는 쓰이지 않습니다",
-        "우리 실험 대비 논문의 규모: 매개변수 2e+05×, 학습한 쌍 3e+06×, 해상도 28×",
+        "우리 실험 대비 논문의 규모: 매개변수 200,000×, 학습한 쌍 3,000,000×, 해상도 28×",
     ]
 
 
@@ -82,10 +83,11 @@ def test_a_number_that_was_looked_up_has_no_caveat_and_words_stand_for_a_curve(b
         (None, Scale(parameters=2e8), {}),
         (Scale(parameters=2e5), None, {}),
         (Scale(parameters=2e5), Scale(pairs_seen=1e9), {}),
-        (Scale(parameters=2e5, resolution=64), Scale(parameters=2e8, resolution=224), {"parameters": 1000.0, "resolution": 3.5}),
+        (Scale(resolution=64, parameters=2e5), Scale(resolution=224), {"resolution": 3.5}),
+        (Scale(parameters=2e5), Scale(parameters=2e8), {"parameters": 1000.0}),
         (Scale(parameters=0.0, pairs_seen=4.0), Scale(parameters=2e8, pairs_seen=2.0), {"pairs_seen": 0.5}),
     ],
-)  # fmt: skip
+)
 def test_the_scale_gap_has_what_both_sides_know(by_seed: Build, ours, theirs, gap) -> None:
     verdict = by_seed([0.02, 0.03, 0.02, 0.03, 0.02, 0.04]).judge()
     assert scale_gap(msgspec.structs.replace(verdict, our_scale=ours, paper_scale=theirs)) == gap
@@ -145,7 +147,7 @@ def test_an_own_earlier_seal_counts_before_the_later_one(judged, experiment, edi
 
 def failed_before(experiment: Experiment, arm: str, seed: int, **changes: Any) -> None:
     """A first attempt at a run that is recorded and entered as the batch would leave it."""
-    (made,) = [run for run in experiment.runs() if (run.arm, run.seed) == (arm, seed)]
+    (made,) = [run for run in experiment.runs() if (run.arm, run.seed, run.status) == (arm, seed, "finished")]
     fields: dict[str, Any] = {
         "id": f"{made.id}-first",
         "started": "2026-01-01T00:00:00.000Z",
@@ -210,7 +212,8 @@ def test_a_control_is_held_to_its_own_margin_where_it_has_one(by_seed: Build) ->
         assert control.passed is passed
         assert verdict.outcome == ("supported" if passed else "inadmissible")
     strict = by_seed(differences, controls=excess, control_margin=0.001).judge()
-    assert "± 0.001" in sentence(strict).replace("±0.001", "± 0.001")
+    assert "is not within ±0.001" in sentence(strict)
+    assert "허용 한계 ±0.001 초과" in sentence(strict, "ko")
 
 
 def test_the_margin_of_a_control_changes_nothing_about_the_effect(by_seed: Build) -> None:

@@ -14,7 +14,7 @@ import sys
 import click
 
 from claimbook import __version__
-from claimbook.cli import begin, experiment, log
+from claimbook.cli import begin, exchange, experiment, log
 from claimbook.errors import ClaimbookError
 
 
@@ -50,7 +50,7 @@ def cli() -> None:
     """
 
 
-for _verb in (*begin.VERBS, *experiment.VERBS, *log.VERBS):
+for _verb in (*begin.VERBS, *experiment.VERBS, *log.VERBS, *exchange.VERBS):
     cli.add_command(_verb)
 
 

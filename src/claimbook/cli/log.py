@@ -1,4 +1,4 @@
-"""The verbs of the log: search it, compare, put runs away and back, exchange them with other tools."""
+"""The verbs of the log: search it, compare, put runs away and bring them back."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ def runs(query: str, limit: int, offset: int, as_csv: bool, as_json: bool) -> No
     from zoneinfo import ZoneInfo
 
     from claimbook import workspace
+    from claimbook.exchange.tables import spreadsheet_cell
 
     here = workspace.find()
     with _index(here) as index:
@@ -51,9 +52,9 @@ def runs(query: str, limit: int, offset: int, as_csv: bool, as_json: bool) -> No
         print_json({"total": page.total, "rows": page.rows})
     elif as_csv:
         names = list(dict.fromkeys([*page.columns, *(name for row in page.rows for name in row)]))
-        writer = csv.DictWriter(sys.stdout, names, extrasaction="ignore")
+        writer = csv.DictWriter(sys.stdout, names)
         writer.writeheader()
-        writer.writerows(page.rows)
+        writer.writerows({name: spreadsheet_cell(value) for name, value in row.items()} for row in page.rows)
     else:
         zone = ZoneInfo(here.timezone)
         print_table(page.columns, [[_shown(row.get(n), n, zone) for n in page.columns] for row in page.rows])

@@ -519,6 +519,8 @@ def _moment(text: str, zone: tzinfo) -> Moment:
     if "T" not in text and " " not in text:
         day = date.fromisoformat(text)
         start = datetime(day.year, day.month, day.day, tzinfo=zone)
+        if day == date.max:  # no calendar has a day after it
+            return Moment(_milliseconds(start), _milliseconds(start) + timedelta(days=1) // _MILLISECOND)
         return Moment(_milliseconds(start), _milliseconds(start + timedelta(days=1)))
     start = datetime.fromisoformat(text)
     if start.tzinfo is None:

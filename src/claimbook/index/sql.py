@@ -1,7 +1,7 @@
 """A query's tree as SQL over the tables of `build`. No text of a query becomes SQL: all of it is bound.
 
 Every test is true, false, or NULL where the run lacks the field. `AND` and `OR` of SQL take NULL as false as
-soon as the whole is asked whether it is true; only `NOT` has to be told.
+soon as the whole is asked whether it is true; `not` is therefore `IS NOT TRUE`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ Names = Mapping[tuple[str, str], int]
 
 _OF_EXPERIMENT = {"experiment": "slug", "paper": "paper", "claim": "claim", "verdict": "verdict"}
 _OF_WORD = ("seal", "error")
+_OF_DETAILS = ("id", "ended", "memory")
 _INT64 = 2**63 - 1
 
 
@@ -61,7 +62,7 @@ class Statement:
             case q.Or(parts):
                 return "(" + " OR ".join(self._node(part) for part in parts) + ")"
             case q.Not(part):
-                return f"NOT coalesce({self._node(part)}, 0)"
+                return f"({self._node(part)}) IS NOT TRUE"
             case q.Text(words):
                 self.bound.append(match_all(words))
                 return "experiment IN (SELECT rowid FROM fulltext WHERE fulltext MATCH ?)"
@@ -155,8 +156,13 @@ def _run_operand(name: str) -> _Operand:
             folded="instr(folded, ?)",
             key=f"(SELECT text FROM words WHERE words.id = runs.{name})",
         )
-    if name == "id":
-        return _Operand("id", folded="instr(coalesce(folded, id), ?)")
+    if name in _OF_DETAILS:
+        return _Operand(
+            name,
+            "n IN (SELECT n FROM details WHERE {})",
+            folded="instr(coalesce(folded, id), ?)",
+            key=f"(SELECT {name} FROM details WHERE details.n = runs.n)",
+        )
     column = "n" if name == "started" else name
     return _Operand(f"+{column}", folded=_listed(f"+{column}", "text"), key=column)
 
@@ -178,9 +184,11 @@ def _comparison(column: str, operator: q.Operator, value: q.Value, where: q.Fiel
         stored = int(value) if where.family == "run" else encode_value(value)
         return f"{column} {operator} ?", [stored]
     if where.family == "param" and operator not in ("=", "!="):
-        # SQLite puts every number before every text; a parameter is compared with its own kind only
-        kinds = "'text'" if isinstance(value, str) else "'integer', 'real'"
-        return f"(typeof({column}) IN ({kinds}) AND {column} {operator} ?)", [value]
+        # SQLite puts numbers before texts and texts before bytes; a parameter is compared with its kind only
+        beyond = {"<": "", ">": f" AND {column} < ''"}
+        if isinstance(value, str):
+            beyond = {"<": f" AND {column} >= ''", ">": f" AND {column} < x''"}
+        return f"({column} {operator} ?{beyond[operator[0]]})", [value]
     return f"{column} {operator} ?", [value]
 
 

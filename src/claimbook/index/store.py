@@ -31,6 +31,7 @@ Kind = Literal["paper", "experiment"]
 
 _APPLICATION = 0x636C6D62  # "clmb", for file(1) and for telling our file from another
 _LOCK_SECONDS = 300
+_BUSY_SECONDS = 60
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _UNWRITABLE = {
     sqlite3.SQLITE_READONLY,
@@ -215,9 +216,8 @@ class Index:
     ) -> tuple[list[int], int]:
         """The numbers of a page of runs, and how many there are in all.
 
-        A condition that few runs meet takes one scan: it is stopped only when more than `_FEW` runs are found,
-        and what it has found is sorted afterwards. A condition that many meet takes a scan to count them, and
-        the page is at the beginning of an index or of the rows themselves.
+        A condition that few runs meet takes one scan, and what it has found is sorted afterwards. A condition
+        that many meet takes a scan to count them, and the page is found early in an index or in the rows.
         """
         few = f"SELECT n FROM runs WHERE {condition} LIMIT {_FEW + 1}"
         numbers = [number for (number,) in self._db.execute(few, statement.bound)]
@@ -302,7 +302,7 @@ class Index:
                 return _opened(self._path)
         except (OSError, sqlite3.OperationalError) as error:
             code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
-            if isinstance(error, sqlite3.Error) and code not in _UNWRITABLE:
+            if isinstance(error, sqlite3.Error) and code not in _UNWRITABLE | {sqlite3.SQLITE_BUSY}:
                 raise
             return self._in_memory(error)
 
@@ -360,9 +360,10 @@ _ROW = (
     "deleted",
 )
 _SELECT_ROWS = f"""
-SELECT runs.n, runs.id, slug, arm, seed, runs.kind, status, notebook, paper, claim, verdict, sealed.text,
+SELECT runs.n, details.id, slug, arm, seed, runs.kind, status, notebook, paper, claim, verdict, sealed.text,
     runs.n >> {sql.MOMENT_BITS}, ended, seconds, memory, failed.text, deleted%s
 FROM runs
+JOIN details ON details.n = runs.n
 JOIN documents ON documents.n = experiment
 LEFT JOIN words AS sealed ON sealed.id = seal
 LEFT JOIN words AS failed ON failed.id = error
@@ -398,8 +399,7 @@ def _family_first(name: str) -> tuple[int, str]:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    """A connection to the file, which is created where it is missing, and anew where it is not ours to
-    read."""
+    """A connection to the file, which is created where it is missing, and anew where it is not ours."""
     path.parent.mkdir(parents=True, exist_ok=True)
     network = is_network(path.parent)
     try:
@@ -422,7 +422,10 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 
 def _connected(path: Path | str) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=_LOCK_SECONDS, isolation_level=None)
+    db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+    db.execute(
+        "PRAGMA cache_size = -65536"
+    )  # a first build writes rows in the order of files, not of numbers
     db.create_function("fold", 1, lambda text: text and fold(text), deterministic=True)
     return db
 

@@ -13,6 +13,7 @@ from typing import Literal
 
 _CJK = "\u1100-\u11ff\u3040-\u318f\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff"
 _RUN = re.compile(rf"(?P<pairs>[{_CJK}]+)|[^\W_{_CJK}]+")
+_IS_CJK = re.compile(f"[{_CJK}]")
 _AROUND = 60
 """Characters that a snippet shows before and after the word found."""
 
@@ -55,8 +56,11 @@ def match_any(text: str) -> str | None:
 
 
 def shared_words(text: str) -> set[str]:
-    """The words of a text by which two texts resemble each other: no lone letters or syllables."""
-    return {token for token in tokens(text) if len(token) > 1}
+    """The words of a text by which two texts resemble each other.
+
+    Lone syllables are none of them, nor Latin words of up to three letters: articles and prepositions.
+    """
+    return {token for token in tokens(text) if len(token) > (1 if _IS_CJK.match(token) else 3)}
 
 
 def snippet(text: str, query: str) -> str:

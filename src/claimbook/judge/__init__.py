@@ -8,7 +8,7 @@ wording      Verdict → a sentence for the study group, in English and Korean
 """
 
 from claimbook.judge.design import Design, Finding, assess_design
-from claimbook.judge.verdict import judge, judge_rerun
+from claimbook.judge.verdict import judge, judge_rerun, largest_difference
 from claimbook.judge.wording import OUTCOME_NAMES, Language, beside, sentence
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "beside",
     "judge",
     "judge_rerun",
+    "largest_difference",
     "sentence",
 ]

@@ -38,8 +38,8 @@ class Design:
     """What a hypothesis can and cannot decide."""
 
     smallest_p: float
-    """The smallest two-sided p that these seeds can reach; in scope checkpoints the pilot's clusters, or, where
-    there is no pilot, random flips."""
+    """The smallest two-sided p that these seeds can reach; in scope checkpoints the pilot's clusters, or,
+    where there is no pilot, random flips."""
     smallest_p_adjusted: float
     """The same after Holm's correction, when it is the smallest of the family."""
     family_size: int

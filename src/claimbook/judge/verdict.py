@@ -102,6 +102,23 @@ def judge_rerun(
     return _judge(experiment, seal, replications, _in_order(replications), [], items, family, None)
 
 
+def largest_difference(seal: SealEntry, runs: Sequence[Run], rerun: str) -> tuple[float | None, str | None]:
+    """The largest |difference| of the metric between a run that counts and its replication in a rerun, and
+    its arm and seed such as "treatment s3"; None without a pair."""
+    first = {pair: group[0] for pair, group in _by_arm_and_seed(_covered(seal, runs)).items()}
+    metric = seal.hypothesis.metric
+    differences = [
+        (abs(run.metrics[metric] - first[run.arm, run.seed].metrics[metric]), f"{run.arm} s{run.seed}")
+        for run in runs
+        if run.rerun == rerun
+        and run.status == "finished"
+        and (run.arm, run.seed) in first
+        and metric in run.metrics
+        and metric in first[run.arm, run.seed].metrics
+    ]
+    return max(differences, default=(None, None))
+
+
 def _judge(
     experiment: str,
     seal: SealEntry,

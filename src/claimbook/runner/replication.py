@@ -7,13 +7,12 @@ repeats, so that nothing but code, data and environment can have changed the out
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from claimbook.errors import ClaimbookError, JudgeError
 from claimbook.experiments import Experiment
-from claimbook.judge import judge_rerun
-from claimbook.products.named import fingerprint_of
+from claimbook.judge import judge_rerun, largest_difference
+from claimbook.products.named import fingerprint_of, named_in
 from claimbook.records import Failure, Rerun, Run, SealEntry, Verdict
 from claimbook.records.rerun import Result
 from claimbook.runner.batch import Plan, execute
@@ -110,15 +109,20 @@ def _changed_parts(workspace: Workspace, sealed: SealEntry) -> list[str]:
     """What of a state that cannot be started is not as sealed, as far as that can be told part by part."""
     hypothesis = sealed.hypothesis
     notebook, code, data = sealed.notebook, sealed.code, sealed.data
-    with suppress(ClaimbookError):
+    lost = []
+    try:
         path = workspace.notebook(hypothesis.notebook)
         notebook = notebook_fingerprint(path)
         code = code_fingerprints(path, workspace)
-    with suppress(ClaimbookError):
-        seed = hypothesis.seeds[0]
-        arms = [hypothesis.parameters_of(arm, seed) for arm in hypothesis.arm_names()]
-        data, _ = fingerprint_of(arms, workspace)
-    return sealed.differences(hypothesis, notebook, code, data)
+    except ClaimbookError:
+        lost.append("notebook (it cannot be read)")
+    named = [hypothesis.parameters_of(arm, hypothesis.seeds[0]) for arm in hypothesis.arm_names()]
+    if named_in(named):  # else only a default of the notebook names it
+        try:
+            data, _ = fingerprint_of(named, workspace)
+        except ClaimbookError:
+            lost.append("product set (it cannot be loaded)")
+    return [*sealed.differences(hypothesis, notebook, code, data), *lost]
 
 
 def _same(runs: list[Run], state: State) -> bool:
@@ -144,9 +148,10 @@ def _conclude(one: Prepared, made: list[Run]) -> Rerun:
             verdict = _judged(one, one.plan)
         except ClaimbookError as error:
             failure = Failure(error=type(error).__name__, message=str(error))
-    difference, where = _largest_difference(one, runs)
+    rerun_id = one.plan.rerun if one.plan and one.plan.rerun else new_run_id("rerun")
+    difference, where = largest_difference(one.sealed, one.experiment.runs(), rerun_id)
     rerun = Rerun(
-        id=one.plan.rerun if one.plan and one.plan.rerun else new_run_id("rerun"),
+        id=rerun_id,
         experiment=one.experiment.slug,
         seal=one.sealed.hash,
         began=one.began,
@@ -191,16 +196,6 @@ def _first_runs(one: Prepared) -> dict[tuple[str, int], Run]:
         if run.kind == "confirmatory" and run.seal == one.sealed.hash and run.status == "finished":
             first.setdefault((run.arm, run.seed), run)
     return first
-
-
-def _largest_difference(one: Prepared, runs: list[Run]) -> tuple[float | None, str | None]:
-    metric, first = one.sealed.hypothesis.metric, _first_runs(one)
-    differences = [
-        (abs(run.metrics[metric] - first[run.arm, run.seed].metrics[metric]), f"{run.arm} s{run.seed}")
-        for run in runs
-        if run.status == "finished" and (run.arm, run.seed) in first
-    ]
-    return max(differences, default=(None, None))
 
 
 def _changes(one: Prepared, runs: list[Run]) -> list[str]:
