@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -271,7 +272,7 @@ class Experiment:
 
     def reruns(self) -> list[Rerun]:
         """The reruns of this experiment that came to an end, oldest first."""
-        paths = sorted((self.folder / "reruns").glob("*.json"))
+        paths = sorted((self.folder / "reruns").glob("[!.]*.json"))
         return [decode_json(self._read(path), Rerun, self._name(path)) for path in paths]
 
     def save_rerun(self, rerun: Rerun) -> None:
@@ -424,16 +425,19 @@ def as_it_is(run: Run, folder: Path) -> Run:
     """
     if run.status != "running":
         return run
-    alive = is_alive(run.process) if run.process.host == _host() else _beats(folder)
+    alive = is_alive(run.process) if run.process.host == _host() else _beats(run, folder)
     return run if alive else msgspec.structs.replace(run, status="lost")
 
 
-def _beats(folder: Path) -> bool:
-    signs = []
-    for name in ("run.json", "heartbeat"):
-        with suppress(FileNotFoundError):  # it may end at this moment
-            signs.append((folder / name).stat().st_mtime)
-    return bool(signs) and time.time() - max(signs) < HEARTBEAT_LOST
+def _beats(run: Run, folder: Path) -> bool:
+    """Whether a run of another machine has given a sign of life lately.
+
+    The first one is its start as recorded, not the file's time: a clone makes all files new.
+    """
+    sign = datetime.fromisoformat(run.started).timestamp()
+    with suppress(FileNotFoundError):
+        sign = (folder / "heartbeat").stat().st_mtime
+    return time.time() - sign < HEARTBEAT_LOST
 
 
 def is_alive(process: Process) -> bool:

@@ -69,11 +69,11 @@ def _source_problems(experiment: Experiment, seal: Seal | None) -> Iterator[Reco
             name = f"experiments/{experiment.slug}/sealed/{entry.hash[:16]}.json"
             yield RecordError(
                 "the sealed sources are missing or were changed after sealing",
-                fix=f"{_RESTORE}, or run `claimbook seal {experiment.slug}` again if nothing else has changed",
+                fix=f"{_RESTORE}; if sealing was cut off, run `claimbook seal {experiment.slug}` again",
                 where=name,
             )
     known = {entry.hash[:16] for entry in (seal.entries if seal else [])}
-    for path in sorted((experiment.folder / "sealed").glob("*.json")):
+    for path in sorted((experiment.folder / "sealed").glob("[!.]*.json")):
         if path.stem not in known:
             yield RecordError(
                 f"a seal is gone whose sources are kept, {path.stem}",

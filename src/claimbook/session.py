@@ -121,8 +121,9 @@ class Session:
         if self._finished:
             raise RunError("this run is finished", fix="begin a new one with start()")
         if self._said is None:
-            self._said = self._result(metrics, items, chance or {}, scale)
-            self._metrics.append(self._said)
+            said = self._result(metrics, items, chance or {}, scale)
+            self._metrics.append(said)
+            self._said = said
         if not self._supervised:  # on a full disk this fails, and finish may be called again
             self._experiment.save_run(completed(self._known(), self._said, time.time() - self._began))
             experiments.end_beat(self.folder)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -156,16 +157,17 @@ def _family_differences(
     ordinal = 1 if recorded.ordinal is None and not again.ledger else recorded.ordinal or 0
     if not 1 <= ordinal <= len(recorded.family):
         yield f"ordinal is {recorded.ordinal} in a family of {len(recorded.family)}"
-    for member in members:
-        said = recorded.family.get(member.name)
-        if said is not None and member.p is not None and said != member.p:
-            yield f"family.{member.name} is {said!r}, and its own verdict says {member.p!r}"
     # what was sealed before the last of the runs was there at any judgement, under this name or,
     # amended since, under another one
     of_verdict = {run for pair in recorded.pairs for run in pair.runs}
     last = max((run.started for run in experiment.runs() if run.id in of_verdict), default="")
+    earlier = [member for member in members if member.sealed_at < last]
+    for member in earlier:
+        said = recorded.family.get(member.name)
+        if said is not None and member.p is not None and said != member.p:
+            yield f"family.{member.name} is {said!r}, and its own verdict says {member.p!r}"
     there = Counter(name.split(",")[0] for name in recorded.family if name != experiment.slug)
-    due = Counter(member.name.split(",")[0] for member in members if member.sealed_at < last)
+    due = Counter(member.name.split(",")[0] for member in earlier)
     for slug in due - there:
         yield f"family leaves out {slug}, which was sealed before"
 

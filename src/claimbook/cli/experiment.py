@@ -217,7 +217,11 @@ def rerun(slugs: tuple[str, ...], slots: int, timeout: float, as_json: bool) -> 
     from claimbook.runner import replication
 
     here = workspace.find()
-    names = slugs or [slug for slug in here.slugs("experiments") if opened(here, slug).verdict_path.exists()]
+    everything = here.slugs("experiments")
+    names = slugs or [slug for slug in everything if replication.replicable(opened(here, slug))]
+    if not slugs and len(names) < len(everything):
+        left = ", ".join(sorted({*everything} - {*names}))
+        click.echo(f"left out, since there is no verdict of the seal in force: {left}", err=True)
     prepared = [replication.prepare(here, opened(here, slug)) for slug in dict.fromkeys(names)]
     total = sum(len(one.plan.missing) for one in prepared if one.plan)
     with _followed(total, slots, timeout) as (limits, report):

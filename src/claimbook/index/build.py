@@ -28,14 +28,14 @@ from typing import Any
 import msgspec
 
 from claimbook.errors import ClaimbookError, RecordError
-from claimbook.experiments import Experiment, is_alive
+from claimbook.experiments import Experiment, as_it_is
 from claimbook.index import sql
 from claimbook.index.text import fold, tokens
 from claimbook.papers import load
 from claimbook.records import Hypothesis, Paper, Run, decode_json
 from claimbook.workspace import Workspace
 
-VERSION = 1
+VERSION = 2
 """Of the tables; an index of another version is built anew."""
 
 TABLES = """
@@ -211,7 +211,8 @@ def _differences(db: sqlite3.Connection, workspace: Workspace, found: dict[str, 
 def _reads_otherwise(workspace: Workspace, path: str, live: str) -> bool:
     """Whether a run that its file calls running is lost by now, or found alive after all."""
     try:
-        return _status(_read_run(workspace.root / path, path), (workspace.root / path).parent) != live
+        file = workspace.root / path
+        return as_it_is(_read_run(file, path), file.parent).status != live
     except (OSError, RecordError):
         return True
 
@@ -275,7 +276,7 @@ class _Writer:
         file = self.workspace.root / path
         try:
             run = _read_run(file, path)
-            status = _status(run, file.parent)
+            status = as_it_is(run, file.parent).status
             number = self._put_run(run, status, path)
         except FileNotFoundError:
             pass  # moved since it was looked for; the next refresh finds where
@@ -494,11 +495,6 @@ class _Writer:
             "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (path, *signature, run, live, *wrong),
         )
-
-
-def _status(run: Run, folder: Path) -> str:
-    """How a run reads now: one whose supervisor is gone is lost."""
-    return "lost" if run.status == "running" and not is_alive(run.process) else run.status
 
 
 _decoder = msgspec.json.Decoder(Run)

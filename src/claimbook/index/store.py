@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
-from claimbook.errors import WorkspaceError
+from claimbook.errors import ClaimbookError, WorkspaceError
 from claimbook.index import build, sql
 from claimbook.index.mounts import is_network
 from claimbook.index.query import Query, parse
@@ -97,6 +97,8 @@ class Index:
         self.workspace = workspace
         self.note: str | None = None
         """Why the index is not kept, a line to be shown; None where all is well."""
+        self.problems: list[ClaimbookError] = []
+        """The files that were left out at the last refresh, and why."""
         self._path = workspace.root / ".claimbook" / "index.sqlite"
         self._progress = progress
         self._db = self._connect()
@@ -118,10 +120,12 @@ class Index:
         A file that cannot be read stops nothing: it is left out, and named in `problems`.
         """
         try:
-            return build.refresh(self._db, self.workspace, self._lock(), self._progress)
+            refreshed = build.refresh(self._db, self.workspace, self._lock(), self._progress)
         except (sqlite3.DatabaseError, OSError) as error:
             self._recover(error)
-            return build.refresh(self._db, self.workspace, self._lock(), self._progress)
+            refreshed = build.refresh(self._db, self.workspace, self._lock(), self._progress)
+        self.problems = refreshed.problems
+        return refreshed
 
     def runs(
         self, query: str = "", *, limit: int | None = 50, offset: int = 0, deleted: bool = False
@@ -423,9 +427,8 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 def _connected(path: Path | str) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
-    db.execute(
-        "PRAGMA cache_size = -65536"
-    )  # a first build writes rows in the order of files, not of numbers
+    # 64 MiB, since a first build writes rows in the order of the files, and not in that of their numbers
+    db.execute("PRAGMA cache_size = -65536")
     db.create_function("fold", 1, lambda text: text and fold(text), deterministic=True)
     return db
 

@@ -172,9 +172,9 @@ _BESIDE: Mapping[Language, Mapping[str, str]] = {
         "here the treatment scores {ours}; the verdict does not rest on it",
         "unconfirmed": "; from memory, nobody has looked it up",
         "gap": "scale of the paper against ours: {ratios}",
-        "parameters": "{ratio} the parameters",
-        "pairs_seen": "{ratio} the pairs seen",
-        "resolution": "{ratio} the resolution",
+        "parameters": "{ratio}× the parameters",
+        "pairs_seen": "{ratio}× the pairs seen",
+        "resolution": "{ratio}× the resolution",
     },
     "ko": {
         "family": "이 상품 데이터와 지표로 봉인된 가설 {count}개 중 {ordinal}번째이며, "
@@ -184,9 +184,9 @@ _BESIDE: Mapping[Language, Mapping[str, str]] = {
         "판정에는 쓰이지 않습니다",
         "unconfirmed": ", 원문 대조 전",
         "gap": "우리 실험 대비 논문의 규모: {ratios}",
-        "parameters": "매개변수 {ratio}",
-        "pairs_seen": "학습한 쌍 {ratio}",
-        "resolution": "해상도 {ratio}",
+        "parameters": "매개변수 {ratio}배",
+        "pairs_seen": "학습한 쌍 {ratio}배",
+        "resolution": "해상도 {ratio}배",
     },
 }
 
@@ -213,7 +213,9 @@ def beside(verdict: Verdict, language: Language = "en") -> list[str]:
             )
         )
     if gaps := scale_gap(verdict):
-        ratios = ", ".join(words[name].format(ratio=f"{ratio:,.3g}×") for name, ratio in gaps.items())
+        ratios = ", ".join(
+            words[name].format(ratio=f"{float(f'{ratio:.3g}'):,.10g}") for name, ratio in gaps.items()
+        )
         lines.append(words["gap"].format(ratios=ratios))
     return lines
 

@@ -38,6 +38,12 @@ def _read(path: Path, fix: str) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         raise RecordError("the file is missing", fix=fix, where=_name(path)) from None
+    except OSError as error:
+        raise RecordError(
+            f"the file cannot be read: {error.strerror}",
+            fix="mend its permissions, or restore it",
+            where=_name(path),
+        ) from error
 
 
 def _text(data: bytes, path: Path) -> str:

@@ -41,6 +41,13 @@ class Prepared:
     """What is not as sealed, a phrase each."""
 
 
+def replicable(experiment: Experiment) -> bool:
+    """Whether there is a verdict of the seal in force that can be replicated."""
+    seal, verdict = experiment.seal(), experiment.verdict()
+    in_force = seal is not None and verdict is not None and verdict.seal == seal.current.hash
+    return in_force and verdict is not None and verdict.outcome != "deviated"
+
+
 def prepare(workspace: Workspace, experiment: Experiment) -> Prepared:
     """Look at what a rerun would make; an interrupted one is continued, if nothing has changed since.
 
@@ -51,6 +58,12 @@ def prepare(workspace: Workspace, experiment: Experiment) -> Prepared:
         raise JudgeError(
             "there is no verdict of the seal in force to replicate",
             fix=f"`claimbook run {experiment.slug}`, then `claimbook judge {experiment.slug}`",
+            where=f"experiments/{experiment.slug}",
+        )
+    if verdict.outcome == "deviated":
+        raise JudgeError(
+            "a deviated verdict has nothing to replicate: its runs are not what was sealed",
+            fix=f'`claimbook amend {experiment.slug} --reason "…"`, then run and judge',
             where=f"experiments/{experiment.slug}",
         )
     sealed, began = seal.current, now()
