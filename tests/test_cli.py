@@ -127,7 +127,7 @@ def test_an_edited_run_is_refused(toy, edit):
     (record,) = toy.experiments.glob("toy/runs/treatment-s3-*/run.json")
     record.write_text(record.read_text().replace('"hit@1": 0.6', '"hit@1": 0.9'))
     done = claimbook("judge", "toy", check=False)
-    assert f"experiments/toy/runs/{record.parent.name}: run.json or metrics.jsonl was changed" in done.stderr
+    assert f"experiments/toy/runs/{record.parent.name}/run.json: run.json was changed" in done.stderr
 
 
 def test_a_failed_run_makes_the_command_fail_and_says_where_to_look(toy, edit):

@@ -349,7 +349,7 @@ def test_a_second_entry_that_would_cover_a_forged_run_is_found(judged, experimen
     files = {name: sha256((run / name).read_bytes()) for name in ended["files"]}
     forged = {**ended, "files": files, "previous": sha256(lines[-1][:-1]), **changes}
     experiment.ledger_path.write_bytes(b"".join([*lines, json.dumps(forged).encode() + b"\n"]))
-    assert problems(experiment)
+    assert f"contradicts an earlier one about run {run.name}" in named(experiment, f"{LEDGER}:37")
 
 
 def test_two_branches_of_a_merged_ledger_fit(experiment):
@@ -360,6 +360,16 @@ def test_two_branches_of_a_merged_ledger_fit(experiment):
         line = {"event": "started", "run": name, "arm": "baseline", "seed": 101, "at": "2026-11-24T00:00:00Z"}
         branches.append(json.dumps({**line, "previous": sha256(lines[-1][:-1])}).encode() + b"\n")
     experiment.ledger_path.write_bytes(b"".join([*lines, *branches]))
+    assert problems(experiment) == []
+
+
+def test_an_end_that_another_branch_entered_late_as_well_is_no_fault(experiment, run):
+    """Merged after the verdict, its line stands last, and the verdict knows the other one."""
+    lines = lines_of(experiment)
+    started, ended = [json.loads(line) for line in lines if json.loads(line)["run"] == run.name]
+    (number,) = [n for n, line in enumerate(lines) if json.loads(line) == started]
+    theirs = {**ended, "late": True, "previous": sha256(lines[number][:-1])}
+    experiment.ledger_path.write_bytes(b"".join([*lines, json.dumps(theirs).encode() + b"\n"]))
     assert problems(experiment) == []
 
 
@@ -405,6 +415,12 @@ def test_a_pilot_that_was_put_away_is_no_fault(experiment, run):
     assert problems(experiment) == []
     experiment.delete("pilot-s101")
     assert problems(experiment) == []
+
+
+def test_a_sealed_run_that_was_put_away_by_hand_is_found(experiment, run):
+    (experiment.folder / "deleted").mkdir()
+    run.rename(experiment.folder / "deleted" / run.name)
+    assert any(run.name in text for text in problems(experiment))
 
 
 def test_a_run_that_was_killed_before_its_entry_is_no_fault(experiment, run):

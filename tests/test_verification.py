@@ -18,8 +18,10 @@ import pytest
 
 from claimbook.experiments import Experiment
 from claimbook.judge.of_experiment import judge_experiment
-from claimbook.records import Process, SealEntry, Verdict
+from claimbook.records import Process, Rerun, SealEntry, Verdict
 from claimbook.runner import sealing
+from claimbook.runner.replication import prepare, replicate
+from claimbook.runner.supervise import Limits
 from claimbook.verification import Verification, verify, verify_here
 from claimbook.workspace import Workspace
 
@@ -387,6 +389,56 @@ def test_another_hypothesis_that_was_amended_and_judged_anew_is_no_fault_of_this
     other.save_verdict(
         msgspec.structs.replace(experiment.verdict(), experiment="earlier", seal=later.hash, p=0.5)
     )
+    noted(verify_here(judged, "toy"))
+
+
+def made_again(space: Workspace, experiment: Experiment) -> Rerun:
+    """A rerun whose replications are there already, with the results of the first runs: no kernel starts."""
+    for run in [one for one in experiment.runs() if one.kind == "confirmatory"]:
+        again = msgspec.structs.replace(run, id=f"{run.id}-again", kind="replication", rerun="rerun-1")
+        shutil.copytree(experiment.run_folder(run.id), experiment.run_folder(again.id))
+        experiment.save_run(again)
+        experiment.enter_start(again)
+        experiment.enter_end(again)
+    prepared = prepare(space, experiment)
+    assert prepared.plan is None or prepared.plan.missing == []
+    (rerun,) = replicate(space, [prepared], slots=1, limits=Limits(), report=lambda progress: None)
+    return rerun
+
+
+def test_a_rerun_stays_true_when_its_verdict_is_judged_anew_in_a_larger_family(judged, experiment):
+    rerun = made_again(judged, experiment)
+    assert (rerun.result, rerun.was, rerun.largest_difference) == ("held", "supported", 0.0)
+    noted(verify_here(judged, "toy"))
+    another(judged, "later")
+    experiment.save_verdict(judge_experiment(judged, experiment))
+    assert experiment.verdict().outcome == "inconclusive"
+    noted(verify_here(judged, "toy"))
+
+
+def test_a_rerun_stays_true_when_another_of_the_family_is_judged_later(judged, experiment):
+    other, entry = another(judged, "earlier", "2026-01-01T00:00:00.000Z")
+    experiment.save_verdict(judge_experiment(judged, experiment))
+    rerun = made_again(judged, experiment)
+    assert (rerun.result, rerun.was) == ("held", "inconclusive")
+    other.save_verdict(
+        msgspec.structs.replace(experiment.verdict(), experiment="earlier", seal=entry.hash, p=0.01)
+    )
+    experiment.save_verdict(judge_experiment(judged, experiment))
+    assert experiment.verdict().outcome == "supported"  # Holm: 0.01 first, then 0.03125 as it is
+    noted(verify_here(judged, "toy"))
+
+
+def test_a_rerun_that_could_not_start_stays_true_when_its_verdict_is_judged_anew(judged, experiment):
+    away = judged.notebook("toy").rename(judged.root / "toy.ipynb")
+    (rerun,) = replicate(
+        judged, [prepare(judged, experiment)], slots=1, limits=Limits(), report=lambda progress: None
+    )
+    assert (rerun.result, rerun.was) == ("no longer runs", "supported")
+    away.rename(judged.notebooks / "toy.ipynb")
+    another(judged, "later")
+    experiment.save_verdict(judge_experiment(judged, experiment))
+    assert experiment.verdict().outcome == "inconclusive"
     noted(verify_here(judged, "toy"))
 
 

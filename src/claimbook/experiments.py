@@ -52,11 +52,13 @@ from claimbook.records.experiment import read_decision, read_hypothesis, seal_di
 from claimbook.records.ledger import ledger_line, read_ledger
 from claimbook.records.schema import parse_json
 from claimbook.workspace import (
+    Durable,
     Workspace,
     append_line,
     move,
     nearest,
     open_lines,
+    sync_folder,
     write_bytes,
     write_json,
 )
@@ -260,14 +262,15 @@ class Experiment:
         """Write verdict.json whole."""
         write_json(self.verdict_path, encode_json(verdict))
 
-    def save_run(self, run: Run) -> None:
+    def save_run(self, run: Run, *, durable: Durable = "yes") -> None:
         """Write a run's run.json whole."""
-        write_json(self.run_folder(run.id) / "run.json", encode_json(run))
+        write_json(self.run_folder(run.id) / "run.json", encode_json(run), durable=durable)
 
     def save_items(self, run_id: str, scores: ItemScores) -> str:
         """Write items.parquet and return its sha256."""
         data = scores.to_parquet()
-        write_bytes(self.run_folder(run_id) / "items.parquet", data)
+        # the run's record follows and brings the folder to the disk
+        write_bytes(self.run_folder(run_id) / "items.parquet", data, durable="contents")
         return hashlib.sha256(data).hexdigest()
 
     def reruns(self) -> list[Rerun]:
@@ -341,6 +344,8 @@ class Experiment:
             )
             append_line(file, ledger_line(line))
             os.fsync(file.fileno())
+            if not before:
+                sync_folder(self.folder)
 
     def _sources_path(self, entry: SealEntry) -> Path:
         return self.folder / "sealed" / f"{entry.hash[:16]}.json"

@@ -265,7 +265,7 @@ def _by_hand(caller: FrameType) -> Session:
         process=experiments.this_process(),
     )
     experiment = experiments.Experiment(space.experiments / experiments.BY_HAND)
-    experiment.save_run(run)
+    experiment.save_run(run, durable="no")  # a power cut would lose a run that has computed nothing yet
     metrics = experiments.Metrics(experiment, run.id)
     _unfinished = Session(run, experiment, False, time.time(), metrics, GitState(space.root))
     if _heart is None or not _heart.is_alive():  # a forked process has the variable and not the thread
@@ -284,10 +284,12 @@ def _keep_beating() -> None:
 
 def _product_set(parameters: Mapping[str, Any]) -> dict[str, str | dict[str, str]]:
     """The product set that a run by hand has scored, for the log to count; empty when it named none."""
-    from claimbook.products.named import fingerprint_of
+    from claimbook.products.named import fingerprint_of, named_in
 
+    if not named_in([parameters]):
+        return {}
     try:
-        return {"data": fingerprint_of([parameters], workspace.find())[0]} if parameters else {}
+        return {"data": fingerprint_of([parameters], workspace.find())[0]}
     except ClaimbookError:
         return {}
 

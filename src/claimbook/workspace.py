@@ -143,10 +143,17 @@ def nearest(word: str, known: list[str]) -> str:
     return f", did you mean {close[0]!r}?" if close else ""
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+Durable = Literal["no", "contents", "yes"]
+"""What a write waits for: nothing, the file's contents, or its entry in the folder too. Any write outlives
+its process; a power cut may undo what was not waited for."""
+
+
+def write_bytes(path: Path, data: bytes, *, durable: Durable = "yes") -> None:
     """Replace a file whole: temporary file beside it, fsync, rename, fsync of the folder.
 
-    A reader sees the old bytes or the new ones, also after a power cut. Makes the folder when it is missing.
+    A reader sees the old bytes or the new ones, also when this process is killed, and, durable, after a
+    power cut: "contents" is for one of several files whose last is written with "yes". Makes the folder when
+    it is missing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -154,8 +161,9 @@ def write_bytes(path: Path, data: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable != "no":
+                file.flush()
+                os.fsync(file.fileno())
         # mkstemp makes files that only the owner reads; the group must be able to read records
         umask = os.umask(0)
         os.umask(umask)
@@ -167,7 +175,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    if durable == "yes":
+        sync_folder(path.parent)
 
 
 def move(path: Path, target: Path) -> None:
@@ -180,7 +189,7 @@ def move(path: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     path.rename(target)
     for folder in (path.parent, target.parent):
-        _sync_folder(folder)
+        sync_folder(folder)
 
 
 def append_line(file: IO[bytes], line: bytes) -> None:
@@ -204,10 +213,7 @@ def open_lines(path: Path) -> IO[bytes]:
     A torn last line, which a process left that died while writing it, was never acknowledged: it is cut off.
     There must be one writer at a time.
     """
-    new = not path.exists()
     file = path.open("ab", buffering=0)
-    if new:
-        _sync_folder(path.parent)
     with path.open("rb") as reader:
         size = end = reader.seek(0, os.SEEK_END)
         while end > 0:
@@ -223,9 +229,10 @@ def open_lines(path: Path) -> IO[bytes]:
     return file
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, durable: Durable = "yes") -> None:
     """Replace a JSON file whole: two-space indent, UTF-8, keys in the order given, a final newline."""
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_bytes(path, text.encode(), durable=durable)
 
 
 @contextmanager
@@ -248,7 +255,8 @@ def _lock(path: Path, name: str) -> Iterator[None]:
         lock.release()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's entries to the disk: files that were made, renamed or removed in it."""
     if os.name != "posix":  # elsewhere a folder cannot be opened, and rename is as durable as it gets
         return
     handle = os.open(folder, os.O_RDONLY)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -82,44 +83,55 @@ def test_a_heartbeat_on_this_machine_does_not_raise_a_dead_process(running):
     assert status(experiment, run) == "lost"
 
 
-def age(experiment: Experiment, run: Run, **seconds: float) -> None:
-    """Let the files of a run be so many seconds old."""
-    for name, old in seconds.items():
-        path = experiment.run_folder(run.id) / {"record": "run.json"}.get(name, name)
-        os.utime(path, times=(time.time() - old,) * 2)
+def elsewhere(experiment: Experiment, run: Run, *, began: float) -> None:
+    """Let another machine supervise the run, begun so many seconds ago."""
+    started = datetime.now(UTC) - timedelta(seconds=began)
+    run = msgspec.structs.replace(run, started=started.isoformat(timespec="milliseconds"))
+    supervised_by(experiment, run, host=ELSEWHERE)
+
+
+def beaten(experiment: Experiment, run: Run, *, ago: float) -> None:
+    """Let its last sign of life be so many seconds old."""
+    beat(experiment.run_folder(run.id))
+    os.utime(experiment.run_folder(run.id) / "heartbeat", times=(time.time() - ago,) * 2)
 
 
 @pytest.mark.parametrize(
-    ("record", "heartbeat", "expected"),
+    ("began", "heartbeat", "expected"),
     [
         (7200, 1, "running"),
         (7200, HEARTBEAT_LOST - 30, "running"),
         (7200, HEARTBEAT_LOST + 30, "lost"),
         (7200, 7200, "lost"),
         (1, None, "running"),  # begun a moment ago: its first heartbeat is yet to come
-        (7200, None, "lost"),
+        (7200, None, "lost"),  # also in a fresh clone, whose files are all new
     ],
 )
-def test_on_another_machine_the_age_of_the_heartbeat_tells(running, record, heartbeat, expected):
+def test_on_another_machine_the_age_of_the_heartbeat_tells(running, began, heartbeat, expected):
     experiment, run = running
-    supervised_by(experiment, run, host=ELSEWHERE)
+    elsewhere(experiment, run, began=began)
     if heartbeat is not None:
-        beat(experiment.run_folder(run.id))
-        age(experiment, run, heartbeat=heartbeat)
-    age(experiment, run, record=record)
+        beaten(experiment, run, ago=heartbeat)
     assert status(experiment, run) == expected
 
 
 def test_a_beat_brings_a_run_back_that_was_silent_for_too_long(running):
     """Its machine slept, or the network was away."""
     experiment, run = running
-    supervised_by(experiment, run, host=ELSEWHERE)
-    beat(experiment.run_folder(run.id))
-    age(experiment, run, record=7200, heartbeat=7200)
+    elsewhere(experiment, run, began=7200)
+    beaten(experiment, run, ago=7200)
     assert status(experiment, run) == "lost"
     beat(experiment.run_folder(run.id))
     assert status(experiment, run) == "running"
     end_beat(experiment.run_folder(run.id))
+    assert status(experiment, run) == "lost"
+
+
+@pytest.mark.parametrize("started", ["yesterday", "", "2999-01-01T00:00:00.000Z"])
+def test_a_run_elsewhere_whose_start_cannot_be_is_lost(running, started):
+    """Edited by hand, or by a machine whose clock is wrong: it must neither stop reading nor run for ever."""
+    experiment, run = running
+    supervised_by(experiment, msgspec.structs.replace(run, started=started), host=ELSEWHERE)
     assert status(experiment, run) == "lost"
 
 

@@ -14,59 +14,59 @@ from claimbook.experiments import BY_HAND, Experiment
 from claimbook.workspace import Workspace
 
 WRITERS = 8
-# each waits until all are ready, so that the first write of all comes at the same moment
 TOGETHER = """\
-import sys
+import os, sys
 from pathlib import Path
 from claimbook import start
 from claimbook.experiments import Experiment
-import numpy, pyarrow.parquet, filelock, psutil
-print("ready", flush=True)
-sys.stdin.readline()
+import filelock, numpy, psutil, pyarrow.parquet
+
+waiting, go = os.pipe()
+writers = []
+for number in range(int(sys.argv[1])):
+    writers.append(os.fork())
+    if writers[-1] == 0:
+        os.close(go)
+        os.read(waiting, 1)  # all wait here, so that the first write of each comes at the same moment
+        code = 1
+        try:
+            write(number)
+            code = 0
+        finally:
+            os._exit(code)
+os.close(go)
+assert [os.waitpid(writer, 0)[1] for writer in writers] == [0] * len(writers)
 """
 LOG = """\
-for number in range(5):
-    run = start()
-    for step in range(20):
-        run.log(step=step, 손실=number + step / 100)
-    run.finish(metrics={"hit@1": 0.5}, items={"item": ["a", "b"], "cluster": ["p", "q"], "hit@1": [0.0, 1.0]})
-    print(run.run.id, flush=True)
+def write(writer):
+    for number in range(5):
+        run = start()
+        for step in range(20):
+            run.log(step=step, 손실=writer + number / 10 + step / 1000)
+        columns = {"item": ["a", "b"], "cluster": ["p", "q"], "hit@1": [0.0, 1.0]}
+        run.finish(metrics={"hit@1": 0.5, "writer": writer, "number": number}, items=columns)
+        (Path("said") / f"{writer} {number} {run.run.id}").touch()
 """
 ENTER = """\
-experiment = Experiment(Path("experiments/toy"))
-for run in experiment.runs():
-    if run.seed == int(sys.argv[1]):
-        experiment.enter_start(run)
-        experiment.enter_end(run)
-        print(run.id, flush=True)
+def write(writer):
+    experiment = Experiment(Path("experiments/toy"))
+    for run in experiment.runs():
+        if run.seed == writer:
+            experiment.enter_start(run)
+            experiment.enter_end(run)
+            (Path("said") / f"{writer} 0 {run.id}").touch()
 """
 
 
-def all_at_once(root: Path, code: str) -> list[list[str]]:
-    """Run the code in eight processes that begin together; what each of them printed."""
+def all_at_once(root: Path, code: str) -> dict[str, tuple[int, int]]:
+    """Run `write` in eight processes that begin together; the runs that they say they wrote: whose, which."""
+    (root / "said").mkdir()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CLAIMBOOK_")}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", TOGETHER + code, str(number)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=root,
-            env=environment,
-        )
-        for number in range(WRITERS)
-    ]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    said = [process.communicate() for process in processes]
-    assert [errors for _, errors in said] == [""] * WRITERS
-    return [output.splitlines() for output, _ in said]
+    command = [sys.executable, "-c", code + TOGETHER, str(WRITERS)]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said = [path.name.split(" ") for path in (root / "said").iterdir()]
+    return {run_id: (int(writer), int(number)) for writer, number, run_id in said}
 
 
 @pytest.fixture
@@ -79,19 +79,18 @@ def fresh(tmp_path) -> Workspace:
 def test_eight_processes_that_log_at_once_into_a_fresh_workspace_lose_nothing(fresh):
     said = all_at_once(fresh.root, LOG)
     experiment = Experiment(fresh.experiments / BY_HAND)
-    assert [len(ids) for ids in said] == [5] * WRITERS
-    assert {run.id for run in experiment.runs()} == {run_id for ids in said for run_id in ids}
-    for ids in said:
-        for number, run_id in enumerate(ids):
-            steps, finish = experiment.steps(run_id)
-            assert [(step.step, step.values) for step in steps] == [
-                (step, {"손실": number + step / 100}) for step in range(20)
-            ]
-            assert finish is not None
-    for run in experiment.runs():
+    runs = experiment.runs()
+    assert len(said) == len(runs) == WRITERS * 5
+    assert len({run.process.pid for run in runs}) == WRITERS
+    for run in runs:
+        writer, number = said[run.id]
         assert run.status == "finished"
+        assert run.metrics == {"hit@1": 0.5, "writer": writer, "number": number}
         assert experiment.items(run).mean("hit@1") == 0.5
-    assert len({run.process.pid for run in experiment.runs()}) == WRITERS
+        steps, _ = experiment.steps(run.id)
+        assert [(step.step, step.values) for step in steps] == [
+            (step, {"손실": writer + number / 10 + step / 1000}) for step in range(20)
+        ]
 
 
 def test_eight_processes_that_enter_into_one_ledger_at_once_leave_a_chain_without_gaps(fresh, judged):
@@ -104,7 +103,7 @@ def test_eight_processes_that_enter_into_one_ledger_at_once_leave_a_chain_withou
             experiment.save_run(run)
     said = all_at_once(fresh.root, ENTER)
     ledger = experiment.ledger()
-    assert set(ledger.ended()) == {run_id for ids in said for run_id in ids}
+    assert ledger.ended().keys() == said.keys()
     assert len(ledger.ended()) == WRITERS * 4
     assert len(ledger.lines) == WRITERS * 4 * 2
     assert [line.previous for line in ledger.lines] == [None, *ledger.hashes[:-1]]

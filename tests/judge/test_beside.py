@@ -64,7 +64,7 @@ def test_the_same_in_korean(judged, experiment):
     assert beside(judge_experiment(judged, experiment), "ko") == [
         "논문 보고값: 0.831(hit@1, 표 3, COCO 5K, 원문 대조 전), 여기서 처리군 점수: 0.598. "
         "판정에는 쓰이지 않습니다",
-        "우리 실험 대비 논문의 규모: 매개변수 200,000×, 학습한 쌍 3,000,000×, 해상도 28×",
+        "우리 실험 대비 논문의 규모: 매개변수 200,000배, 학습한 쌍 3,000,000배, 해상도 28배",
     ]
 
 

@@ -516,6 +516,7 @@ def _read_run(file: Path, path: str) -> Run:
             fix="a run keeps the folder that it was made in; move it back",
             where=path,
         )
+    _milliseconds(run.started, "started", path)  # whether it is lost by now is told from it
     return run
 
 
