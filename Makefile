@@ -17,6 +17,11 @@ demo: $(VENV)/.installed  ## the whole way on the embedded catalog
 test: $(VENV)/.installed-dev $(PEERS)/mlflow/.installed  ## all tests but the slow ones
 	$(PYTHON) -m pytest -m "not slow"
 
+bench: $(VENV)/.installed-dev  ## beside MLflow, Aim, trackio and plain sqlite3; the index at 100,000 runs
+	-$(MAKE) --keep-going peers
+	$(PYTHON) tests/benchmarks/log.py
+	$(PYTHON) tests/benchmarks/index.py
+
 test-slow: $(VENV)/.installed-dev  ## the slow tests
 	$(PYTHON) -m pytest -m slow
 

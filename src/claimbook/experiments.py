@@ -251,11 +251,13 @@ class Experiment:
         return [run.id for run in found]
 
     def file_hashes(self, run_id: str) -> dict[str, str]:
-        """sha256 of each file that a run's folder holds."""
+        """sha256 of each file that a run's folder holds, a deleted run's too."""
+        put_away = self.folder / "deleted" / run_id
+        folder = put_away if put_away.exists() else self.run_folder(run_id)
         return {
             name: hashlib.sha256(self._read(path)).hexdigest()
             for name in RUN_FILES
-            if (path := self.run_folder(run_id) / name).exists()
+            if (path := folder / name).exists()
         }
 
     def save_verdict(self, verdict: Verdict) -> None:
@@ -439,10 +441,12 @@ def _beats(run: Run, folder: Path) -> bool:
 
     The first one is its start as recorded, not the file's time: a clone makes all files new.
     """
-    sign = datetime.fromisoformat(run.started).timestamp()
+    sign = 0.0
+    with suppress(ValueError):  # an edited file
+        sign = datetime.fromisoformat(run.started).timestamp()
     with suppress(FileNotFoundError):
         sign = (folder / "heartbeat").stat().st_mtime
-    return time.time() - sign < HEARTBEAT_LOST
+    return abs(time.time() - sign) < HEARTBEAT_LOST
 
 
 def is_alive(process: Process) -> bool:

@@ -6,7 +6,7 @@ hash: who must rule that out keeps the seal's hash, or a commit, where the forge
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from claimbook.errors import RecordError
@@ -29,7 +29,7 @@ def problems(experiment: Experiment) -> list[RecordError]:
         return [error]
     found: list[RecordError] = []
     for part in (
-        _source_problems(experiment, seal),
+        _source_problems(experiment, seal, ledger),
         _ledger_problems(experiment, seal, ledger),
         _witness_problems(experiment, seal, ledger),
         _unentered(experiment, seal, ledger, runs),
@@ -60,12 +60,20 @@ def notes(experiment: Experiment) -> list[str]:
         f"or reruns/{rerun}.json is gone"
         for rerun, count in unconcluded.items()
     ]
-    return late + open_ends + cut_off
+    present = {run.id for run in (*experiment.runs(), *experiment.deleted_runs())}
+    gone = [
+        f"exploratory run {line.run} is gone; `claimbook delete` keeps what it has seen of the test set"
+        for line in ledger.started().values()
+        if line.seal is None and line.run not in present
+    ]
+    return late + open_ends + cut_off + gone
 
 
-def _source_problems(experiment: Experiment, seal: Seal | None) -> Iterator[RecordError]:
+def _source_problems(experiment: Experiment, seal: Seal | None, ledger: Ledger) -> Iterator[RecordError]:
+    # a seal whose making was cut off and that was amended before any run fixes nothing that anyone has seen
+    needed = {line.seal for line in ledger.lines} | ({seal.current.hash} if seal else set())
     for entry in seal.entries if seal else []:
-        if entry.with_ledger and experiment.sealed_sources(entry) is None:
+        if entry.with_ledger and entry.hash in needed and experiment.sealed_sources(entry) is None:
             name = f"experiments/{experiment.slug}/sealed/{entry.hash[:16]}.json"
             yield RecordError(
                 "the sealed sources are missing or were changed after sealing",
@@ -115,17 +123,16 @@ def _witness_problems(experiment: Experiment, seal: Seal | None, ledger: Ledger)
     witnesses |= {
         f"reruns/{rerun.id}.json": rerun for rerun in experiment.reruns() if rerun.verdict is not None
     }
-    entered = {
-        line.run: digest
-        for line, digest in zip(ledger.lines, ledger.hashes, strict=True)
-        if line.event == "ended"
-    }
+    entered: dict[str, set[str]] = defaultdict(set)  # two merged branches may both have entered an end late
+    for line, digest in zip(ledger.lines, ledger.hashes, strict=True):
+        if line.event == "ended":
+            entered[line.run].add(digest)
     for name, witness in witnesses.items():
         judged = witness if isinstance(witness, Verdict) else witness.verdict
         assert judged is not None
         before = ledger.before(witness.ledger)
         runs = [run for pair in judged.pairs for run in pair.runs]
-        if set(witness.ledger) - before or any(entered.get(run) not in before for run in runs):
+        if set(witness.ledger) - before or any(not entered[run] & before for run in runs):
             yield RecordError(
                 f"lines are missing or were changed that {name} was computed after",
                 fix=_RESTORE,
@@ -165,7 +172,7 @@ def _missing(experiment: Experiment, ledger: Ledger, runs: dict[str, Run]) -> It
 
 def _changed(experiment: Experiment, ledger: Ledger, runs: dict[str, Run]) -> Iterator[RecordError]:
     for run_id, line in ledger.ended().items():
-        if run_id not in runs or line.seal is None:
+        if run_id not in runs:
             continue
         for name in _differing(experiment, line):
             yield RecordError(

@@ -27,7 +27,7 @@ from claimbook import experiments, workspace
 from claimbook.errors import ClaimbookError, RunError
 from claimbook.records import Failure, Finish, ItemScores, Run, Scale, Step, decode_json
 from claimbook.records.run import agree
-from claimbook.surroundings import GitState, distributions, kernel_environment, peak_memory
+from claimbook.surroundings import GitState, distributions, kernel_environment, peak_memory, redacted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -301,8 +301,14 @@ def _declared_parameters(caller: FrameType) -> dict[str, Any]:
     """
     declared = caller.f_globals.get("__annotations__", {})
     values = {name: caller.f_globals.get(name) for name in declared}
-    secrets = {text for text in os.environ.values() if len(text) >= 8}
-    return {name: value for name, value in values.items() if _is_simple(value) and str(value) not in secrets}
+    return {name: value for name, value in values.items() if _is_simple(value) and not _holds_secret(value)}
+
+
+def _holds_secret(value: Any) -> bool:
+    """Whether a value is a text of the environment, or has one in it that must not be recorded."""
+    texts = [str(one) for one in (value if isinstance(value, list) else [value])]
+    known = {text for text in os.environ.values() if len(text) >= 8}
+    return any(text in known or redacted(text) != text for text in texts)
 
 
 def _is_simple(value: object) -> bool:

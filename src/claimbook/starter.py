@@ -51,6 +51,7 @@ notebook = "{notebook}"
 metric   = ""                   # one that the notebook gives to run.finish with item scores
 kind     = "superiority"        # or "non-inferiority", "equivalence"
 margin   = 0.01                 # the smallest difference worth having, in the metric's unit
+# control_margin = 0.005        # how far from chance a control may score; without it, the margin
 alpha    = 0.05
 seeds    = [0, 1, 2, 3, 4, 5]   # under 6 seeds a two-sided p of .05 cannot be reached
 scope    = "method"             # or "checkpoints": these two trainings only

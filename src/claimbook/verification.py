@@ -217,12 +217,10 @@ def _rerun_differences(
         yield from _differences(encode_json(said), encode_json(again))
     elif (said is None) != (again is None):
         yield f"verdict is {'missing' if said is None else 'there'}, and its runs say otherwise"
-    # judged again in a larger family since, the verdict may be another one, and the record is none the worse
-    comparable = (
-        recorded is not None and recorded.seal == rerun.seal and known.keys() == recorded.family.keys()
-    )
-    if recorded is not None and comparable and rerun.was != recorded.outcome:
-        yield f"was is {rerun.was!r}, and the verdict says {recorded.outcome!r}"
+    if said is not None:
+        was = computed(experiment, sealed, [], None, family).outcome
+        if rerun.was != was:
+            yield f"was is {rerun.was!r}, and {was!r} is computed"
     difference, where = largest_difference(sealed, runs, rerun.id)
     result = "no longer runs" if again is None else "held" if again.outcome == rerun.was else "flipped"
     computed_now = {

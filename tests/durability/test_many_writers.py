@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,10 +57,25 @@ def write(writer):
             experiment.enter_end(run)
             (Path("said") / f"{writer} 0 {run.id}").touch()
 """
+AMEND = """\
+from pathlib import Path
+from claimbook import workspace
+from claimbook.errors import WorkspaceError
+from claimbook.experiments import Experiment
+from claimbook.runner import sealing
+
+def write(writer):
+    space = workspace.find()
+    try:
+        entry, _ = sealing.amend(space, Experiment.of(space, "toy"), f"{writer}번째 수정")
+    except WorkspaceError:
+        return  # another one is at it
+    (Path("said") / f"{writer} 0 {entry.hash}").touch()
+"""
 
 
 def all_at_once(root: Path, code: str) -> dict[str, tuple[int, int]]:
-    """Run `write` in eight processes that begin together; the runs that they say they wrote: whose, which."""
+    """Run `write` in eight processes that begin together; what they say they wrote: whose, which."""
     (root / "said").mkdir()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CLAIMBOOK_")}
     command = [sys.executable, "-c", code + TOGETHER, str(WRITERS)]
@@ -108,6 +124,20 @@ def test_eight_processes_that_enter_into_one_ledger_at_once_leave_a_chain_withou
     assert len(ledger.lines) == WRITERS * 4 * 2
     assert [line.previous for line in ledger.lines] == [None, *ledger.hashes[:-1]]
     assert ledger.gaps() == []
+
+
+def test_of_eight_processes_that_amend_a_seal_at_once_no_acknowledged_one_is_lost(judged):
+    """Each reads the seals and writes them all again, so that one must wait or be refused."""
+    shutil.rmtree(judged.folder / "runs")  # no result has been seen: the design can still be decided
+    judged.ledger_path.unlink()
+    before = judged.seal()
+    assert before is not None
+    said = all_at_once(judged.folder.parent.parent, AMEND)
+    seal = judged.seal()
+    assert seal is not None
+    assert said
+    assert sorted(entry.hash for entry in seal.entries) == sorted([before.current.hash, *said])
+    assert all(judged.sealed_sources(entry) for entry in seal.entries)
 
 
 def test_a_forked_process_that_starts_a_run_leaves_the_run_of_its_parent_alone(fresh):

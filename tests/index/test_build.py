@@ -174,14 +174,22 @@ def test_a_run_whose_process_is_gone_reads_as_lost_without_a_change_of_its_file(
         assert ids(index, "status = finished") == ["a1"]
 
 
-def test_a_run_of_another_machine_reads_as_lost_when_its_files_have_gone_still(log):
-    path = log.run("a", "a1", status="running")
+def test_a_run_of_another_machine_reads_as_lost_when_its_heartbeat_stops(log):
+    heartbeat = log.run("a", "a1", status="running").with_name("heartbeat")
+    heartbeat.touch()
     with Index.open(log.workspace) as index:
         assert ids(index, "status = running") == ["a1"]
         yesterday = time.time() - 86_400
-        os.utime(path, (yesterday, yesterday))
-        index.refresh()
+        os.utime(heartbeat, (yesterday, yesterday))
+        assert index.refresh() == Refreshed(0, 1, 0, [])
         assert ids(index, "status = lost") == ["a1"]
+
+
+def test_a_running_run_with_a_broken_start_is_named(log):
+    log.run("a", "a1", status="running", started="yesterday")
+    with Index.open(log.workspace) as index:
+        (complaint,) = index.problems
+        assert complaint.where == "experiments/a/runs/a1/run.json"
 
 
 def test_two_runs_of_one_millisecond_are_two(log):

@@ -106,6 +106,59 @@ def test_only_the_first_line_may_follow_none():
     assert read([*chain("a", "b"), *chain("c", "d")]).gaps() == [3]
 
 
+@pytest.mark.parametrize("place", range(6))
+def test_a_line_that_comes_twice_is_a_gap(place):
+    assert read([*SIX[: place + 1], *SIX[place:]]).gaps() == [place + 2]
+
+
+def test_what_was_known_at_a_line_is_that_line_and_all_before_it():
+    base = chain("a", "b")
+    ours, theirs = chain("c", "d", after=base[-1]), chain("e", after=base[-1])
+    ledger = read([*base, *ours, *theirs])
+    assert ledger.before([sha256(ours[0])]) == {sha256(line) for line in (*base, ours[0])}
+    assert ledger.before([sha256(theirs[0])]) == {sha256(line) for line in (*base, *theirs)}
+    assert ledger.before(ledger.heads) == set(ledger.hashes)
+    assert ledger.before([]) == ledger.before(["0" * 64]) == set()
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"event": "started"},
+        {"event": "ended", "status": "failed", "files": {"run.json": "1" * 64}},
+        {"event": "ended", "status": "finished", "files": {"run.json": "2" * 64}},
+        {"event": "ended", "status": "finished"},
+        {"event": "ended", "status": "finished", "files": {"run.json": "1" * 64}, "seal": "s" * 64},
+        {"event": "ended", "status": "finished", "files": {"run.json": "1" * 64}, "seed": 3},
+        {"event": "ended", "status": "finished", "files": {"run.json": "1" * 64}, "arm": "treatment"},
+    ],
+)
+def test_a_later_line_that_says_otherwise_of_a_run_contradicts_the_first(second):
+    started = entry("a", None)
+    ended = entry("a", started, "ended", status="finished", files={"run.json": "1" * 64})
+    line = json.loads(entry("a", ended, "ended"))
+    ledger = read([started, ended, json.dumps({**line, **second}).encode() + b"\n"])
+    assert ledger.gaps() == []
+    assert ledger.contradictions() == [3]
+    assert ledger.ended()["a"] == ledger.lines[1]
+    assert ledger.started()["a"] == ledger.lines[0]
+
+
+def test_an_end_of_what_was_never_started_is_a_contradiction():
+    assert read([entry("a", None, "ended", status="finished")]).contradictions() == [1]
+
+
+def test_an_end_that_two_branches_entered_late_contradicts_nothing():
+    started = entry("a", None)
+    files = {"run.json": "1" * 64}
+    ours = entry("a", started, "ended", status="failed", files=files, late=True)
+    between = entry("b", started)
+    theirs = entry("a", between, "ended", status="failed", files=files, late=True)
+    ledger = read([started, ours, between, theirs])
+    assert ledger.gaps() == []
+    assert ledger.contradictions() == []
+
+
 def test_a_torn_last_line_is_read_past():
     for length in range(1, len(SIX[-1])):
         ledger = read([*SIX[:-1], SIX[-1][:length]])

@@ -121,6 +121,10 @@ def test_on_the_same_code_a_verdict_holds_without_a_difference_and_nothing_else_
     assert old["ledger"] != heads
     assert verify_here(space, "toy").state == "verified"
 
+    shutil.rmtree(experiment.run_folder(plan.reused[0].id))  # a replication does not take its place
+    assert batch.plan(space, experiment).missing == [(plan.reused[0].arm, 0)]
+    assert "the run is gone" in "".join(verify_here(space, "toy").problems)
+
 
 def test_a_verdict_that_holds_with_other_numbers_names_the_largest_difference_and_what_changed(
     space, experiment
