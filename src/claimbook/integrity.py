@@ -159,8 +159,8 @@ def _unentered(
 def _missing(experiment: Experiment, ledger: Ledger, runs: dict[str, Run]) -> Iterator[RecordError]:
     ended = ledger.ended()
     for run_id, line in ledger.started().items():
-        if run_id in runs or line.seal is None:
-            continue
+        if line.seal is None or (run_id in runs and experiment.run_folder(run_id).exists()):
+            continue  # only exploratory runs can be put away
         how = ended[run_id].status if run_id in ended else "started"
         yield RecordError(
             f"the run is gone; the ledger has it as {how} at {line.at}",

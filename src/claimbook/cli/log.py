@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     epilog="Example: claimbook runs 'metric.recall@1 > 0.4 and arm = treatment order by started desc'"
 )
 @click.argument("query", default="")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="Rows at most.")
+@click.option("--limit", type=click.IntRange(1), help="Rows at most; 50 in a table, else all.")
 @click.option("--offset", default=0, type=click.IntRange(0), help="Rows to skip.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @AS_JSON
-def runs(query: str, limit: int, offset: int, as_csv: bool, as_json: bool) -> None:
+def runs(query: str, limit: int | None, offset: int, as_csv: bool, as_json: bool) -> None:
     """Search the log of all runs.
 
     \b
@@ -47,7 +47,7 @@ def runs(query: str, limit: int, offset: int, as_csv: bool, as_json: bool) -> No
 
     here = workspace.find()
     with _index(here) as index:
-        page = index.runs(query, limit=limit, offset=offset)
+        page = index.runs(query, limit=limit or (None if as_json or as_csv else 50), offset=offset)
     if as_json:
         print_json({"total": page.total, "rows": page.rows})
     elif as_csv:
@@ -132,6 +132,8 @@ def _index(workspace: Workspace) -> Index:
         )
     if index.note:
         click.echo(index.note, err=True)
+    for problem in index.problems:
+        click.secho(f"left out: {problem}", fg="yellow", err=True)
     return index
 
 
@@ -170,7 +172,9 @@ def _print_comparison(compared: Comparison) -> None:
         ["runs", *(", ".join(f"{n} {kind}" for kind, n in side.kinds.items()) for side in compared.sides)]
     ]
     for name, values in compared.parameters.items():
-        rows.append([name, *(", ".join(map(str, own)) for own in values)])
+        rows.append(
+            [name, *(", ".join("–" if value is None else str(value) for value in own) for own in values)]
+        )
     for metric in compared.metrics:
         cells = []
         for side in compared.sides:

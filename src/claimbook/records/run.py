@@ -218,9 +218,15 @@ class ItemScores:
         import pyarrow.parquet as pq
 
         try:
-            table = pq.read_table(io.BytesIO(data))
+            # not read_table: its threads outlive the read, and can abort an interpreter that ends just then
+            table = pq.ParquetFile(io.BytesIO(data)).read(use_threads=False)
             columns = {name: table[name].to_pylist() for name in table.column_names}
-        except (pa.ArrowException, OSError, ValueError) as error:  # flipped bits come as any of these
+        except (
+            pa.ArrowException,
+            OSError,
+            ValueError,
+            KeyError,
+        ) as error:  # flipped bits come as any of these
             raise RecordError(
                 f"no readable Parquet: {error}",
                 fix="restore the file, or run this arm and seed again",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from claimbook import papers
+from claimbook.errors import ClaimbookError
 from claimbook.experiments import Experiment
 from claimbook.index import Index, Wear
 from claimbook.runner.state import State
@@ -45,16 +47,24 @@ def history(workspace: Workspace, experiment: Experiment, state: State) -> Histo
         hits = index.similar(text, exclude=experiment.slug, limit=_SHOWN)
         wear = index.wear(state.data)
     others = [slug for slug in workspace.slugs("experiments") if slug != experiment.slug]
-    same = [slug for slug in others if _same_claim(workspace, slug, state)]
-    slugs = dict.fromkeys([*same, *(hit.slug for hit in hits)])
-    return History(wear, [_tried(Experiment.of(workspace, slug), slug in same) for slug in slugs])
+    same = {slug: title for slug in others if (title := _title_of_same_claim(workspace, slug, state))}
+    titles = {**same, **{hit.slug: hit.title for hit in hits}}
+    return History(wear, [_tried(workspace, slug, title, slug in same) for slug, title in titles.items()])
 
 
-def _same_claim(workspace: Workspace, slug: str, state: State) -> bool:
-    other = Experiment.of(workspace, slug).hypothesis()
-    return (other.paper, other.claim) == (state.hypothesis.paper, state.hypothesis.claim)
+def _title_of_same_claim(workspace: Workspace, slug: str, state: State) -> str | None:
+    """The title of another experiment if it tests the same claim of the same paper."""
+    try:
+        other = Experiment.of(workspace, slug).hypothesis()
+    except ClaimbookError:  # another experiment's broken file is no reason to hold this one up
+        return None
+    same = (other.paper, other.claim) == (state.hypothesis.paper, state.hypothesis.claim)
+    return other.title if same else None
 
 
-def _tried(other: Experiment, same_claim: bool) -> Tried:
-    verdict = other.verdict()
-    return Tried(other.slug, other.hypothesis().title, verdict.outcome if verdict else None, same_claim)
+def _tried(workspace: Workspace, slug: str, title: str, same_claim: bool) -> Tried:
+    outcome = None
+    with suppress(ClaimbookError):
+        verdict = Experiment.of(workspace, slug).verdict()
+        outcome = verdict.outcome if verdict else None
+    return Tried(slug, title, outcome, same_claim)
