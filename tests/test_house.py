@@ -19,7 +19,8 @@ PACKAGE = ROOT / "src" / "claimbook"
 
 ROWS = [
     "errors", "workspace", "records", "experiments", "integrity", "surroundings", "papers", "index",
-    "products", "vlm", "judge", "verification", "plots", "session", "trainer", "runner", "exchange", "display", "starter", "site", "cli",
+    "products", "vlm", "judge", "verification", "plots", "session", "trainer", "runner", "exchange",
+    "display", "starter", "site", "cli",
 ]  # fmt: skip
 """The rows of the house, from the ground up: a module imports only from those before it."""
 
