@@ -7,6 +7,7 @@
     runs/<run>/                    run.json, metrics.jsonl, items.parquet, notebook.ipynb
     deleted/<run>/                 exploratory runs that were put away
     reruns/<id>.json               replications of the whole experiment
+    ../seals.jsonl                 every seal of the workspace, in the order of sealing
 
 Knows nothing of how runs are made, judged or shown.
 """
@@ -19,7 +20,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -37,11 +38,13 @@ from claimbook.records import (
     Ledger,
     LedgerLine,
     Process,
+    Register,
     Rerun,
     Run,
     Seal,
     SealedSources,
     SealEntry,
+    SealLine,
     Step,
     Verdict,
     decode_json,
@@ -49,7 +52,7 @@ from claimbook.records import (
     read_steps,
 )
 from claimbook.records.experiment import read_decision, read_hypothesis, seal_digest
-from claimbook.records.ledger import ledger_line, read_ledger
+from claimbook.records.ledger import ledger_line, read_ledger, read_register
 from claimbook.records.schema import parse_json
 from claimbook.workspace import (
     Durable,
@@ -215,18 +218,35 @@ class Experiment:
     def add_seal(self, entry: SealEntry, sources: SealedSources) -> None:
         """Append an entry to seal.json, with the sources that it fixes; earlier entries stay as they are.
 
-        The sources come last: where they are missing, sealing was cut off; where they are alone, an entry is
+        Cut off in between, `complete_seal` does the rest. Sources that are there alone say that an entry is
         gone.
         """
         sealed = self.seal_path.exists()
         document = json.loads(self._read(self.seal_path)) if sealed else encode_json(Seal(entries=[]))
         document["entries"].append(encode_json(entry))
         write_json(self.seal_path, document)
-        self.save_sources(entry, sources)
+        self.complete_seal(entry, sources)
 
-    def save_sources(self, entry: SealEntry, sources: SealedSources) -> None:
-        """Write the sources that a seal fixes."""
-        write_json(self._sources_path(entry), encode_json(sources))
+    def complete_seal(self, entry: SealEntry, sources: SealedSources) -> None:
+        """Enter a seal in the workspace's register and keep its sources, as far as that was not done yet."""
+        if entry.hash not in {line.seal for line in register(self.folder.parent).lines}:
+            self._register(entry)
+        if self.sealed_sources(entry) is None:
+            write_json(self._sources_path(entry), encode_json(sources))
+
+    def _register(self, entry: SealEntry) -> None:
+        path = self.folder.parent / "seals.jsonl"
+        with _chained(path, "seals") as file:
+            before = register(self.folder.parent).hashes
+            line = SealLine(
+                experiment=self.slug,
+                seal=entry.hash,
+                data=entry.data,
+                metric=entry.hypothesis.metric,
+                at=entry.sealed_at,
+                previous=before[-1] if before else None,
+            )
+            append_line(file, ledger_line(line))
 
     def ledger(self) -> Ledger:
         """Which runs were started and how each ended; empty where there is no ledger yet."""
@@ -327,12 +347,7 @@ class Experiment:
             yield as_it_is(run, path.parent)
 
     def _enter(self, event: Literal["started", "ended"], run: Run, **fields: Any) -> None:
-        from filelock import FileLock
-
-        lock = self.folder.parent.parent / ".claimbook" / "locks" / f"{self.slug}-ledger.lock"
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        files = self.file_hashes(run.id) if event == "ended" else {}
-        with FileLock(lock), open_lines(self.ledger_path) as file:
+        with _chained(self.ledger_path, f"{self.slug}-ledger") as file:
             before = self.ledger().hashes
             line = LedgerLine(
                 event=event,
@@ -340,14 +355,11 @@ class Experiment:
                 arm=run.arm,
                 seed=run.seed,
                 seal=run.seal,
-                files=files,
+                files=self.file_hashes(run.id) if event == "ended" else {},
                 previous=before[-1] if before else None,
                 **fields,
             )
             append_line(file, ledger_line(line))
-            os.fsync(file.fileno())
-            if not before:
-                sync_folder(self.folder)
 
     def _sources_path(self, entry: SealEntry) -> Path:
         return self.folder / "sealed" / f"{entry.hash[:16]}.json"
@@ -378,6 +390,28 @@ class Experiment:
     def _name(self, path: Path) -> str:
         """How an error calls a file: from experiments/ on."""
         return path.relative_to(self.folder.parent.parent).as_posix()
+
+
+def register(folder: Path) -> Register:
+    """Every seal that was ever made under experiments/, by seals.jsonl; empty where there is none yet."""
+    path = folder / "seals.jsonl"
+    return read_register(path.read_bytes() if path.exists() else b"", "experiments/seals.jsonl")
+
+
+@contextmanager
+def _chained(path: Path, lock: str) -> Iterator[IO[bytes]]:
+    """A file of chained lines, held by this process, to append one to; on the disk when this is left."""
+    from filelock import FileLock
+
+    folder = next(parent for parent in path.parents if parent.name == "experiments").parent
+    lock_path = folder / ".claimbook" / "locks" / f"{lock}.lock"
+    lock_path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists()
+    with FileLock(lock_path), open_lines(path) as file:
+        yield file
+        os.fsync(file.fileno())
+        if new:
+            sync_folder(path.parent)
 
 
 def experiments(workspace: Workspace) -> list[Experiment]:

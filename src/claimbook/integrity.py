@@ -10,8 +10,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from claimbook.errors import RecordError
-from claimbook.experiments import Experiment
+from claimbook.experiments import Experiment, register
 from claimbook.records import Ledger, LedgerLine, Rerun, Run, Seal, Verdict
+from claimbook.workspace import Workspace
 
 _RESTORE = "restore the files (git checkout)"
 
@@ -41,6 +42,22 @@ def problems(experiment: Experiment) -> list[RecordError]:
         except RecordError as error:
             found.append(error)
     return found
+
+
+def register_problems(workspace: Workspace) -> list[RecordError]:
+    """What does not fit about the register of seals, which no single experiment owns."""
+    try:
+        numbers = register(workspace.experiments).gaps()
+    except RecordError as error:
+        return [error]
+    return [
+        RecordError(
+            "the line before this one was changed or taken out",
+            fix=f"{_RESTORE}; after a merge keep the lines of both branches",
+            where=f"experiments/seals.jsonl:{number}",
+        )
+        for number in numbers
+    ]
 
 
 def notes(experiment: Experiment) -> list[str]:

@@ -43,6 +43,12 @@ experiments/*/runs/*/heartbeat
 experiments/exploratory/
 """
 
+_GITATTRIBUTES = """\
+# both branches of a merge keep the runs and seals that they entered
+experiments/seals.jsonl merge=union
+experiments/*/ledger.jsonl merge=union
+"""
+
 _HYPOTHESIS = """\
 title    = "{title}"
 paper    = "{paper}"
@@ -109,8 +115,9 @@ def init(folder: Path) -> Workspace:
     for name in ("notebooks", "papers"):
         shutil.copytree(source / name, folder / name, ignore=ignored)
     (folder / "experiments").mkdir()
-    if not (folder / ".gitignore").exists():
-        write_bytes(folder / ".gitignore", _GITIGNORE.encode())
+    for name, text in ((".gitignore", _GITIGNORE), (".gitattributes", _GITATTRIBUTES)):
+        if not (folder / name).exists():
+            write_bytes(folder / name, text.encode())
     # last, since it is what makes the folder a workspace
     write_bytes(folder / "pyproject.toml", _PYPROJECT.encode())
     return find(folder)

@@ -69,7 +69,8 @@ def verify(space: Workspace, slugs: Sequence[str]) -> list[Verification]:
 def verify_here(space: Workspace, slug: str) -> Verification:
     """Verify one experiment in this process."""
     experiment = Experiment.of(space, slug)
-    problems = [str(error) for error in integrity.problems(experiment)]
+    broken = [*integrity.register_problems(space), *integrity.problems(experiment)]
+    problems = [str(error) for error in broken]
     notes: list[str] = []
     recorded: Verdict | None = None
     try:
@@ -183,6 +184,9 @@ def _family_notes(
     gone = recorded.family.keys() - {member.name for member in members} - {experiment.slug}
     if gone:
         yield f"of its family these are gone: {', '.join(sorted(gone))}"
+    lost = [member.name for member in members if member.name.endswith(", gone")]
+    if lost:
+        yield f"sealed on the same products and metric, and gone: {'; '.join(lost)}; they count in the family"
     today = computed(experiment, sealed, members, claim)
     if today.family != recorded.family:
         changed = "" if today.outcome == recorded.outcome else f", judged today it is {today.outcome}"

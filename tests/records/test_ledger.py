@@ -102,8 +102,10 @@ def test_of_a_merge_that_lost_a_branchs_first_line_the_next_one_is_named():
     assert read([*base, *ours, *theirs[1:]]).gaps() == [5]
 
 
-def test_only_the_first_line_may_follow_none():
-    assert read([*chain("a", "b"), *chain("c", "d")]).gaps() == [3]
+def test_two_branches_that_both_began_the_ledger_leave_no_gap():
+    merged = read([*chain("a", "b"), *chain("c", "d")])
+    assert merged.gaps() == []
+    assert len(merged.heads) == 2
 
 
 @pytest.mark.parametrize("place", range(6))

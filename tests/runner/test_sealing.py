@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
+from claimbook import integrity
 from claimbook.errors import RecordError, SealError
-from claimbook.experiments import Experiment, this_process
+from claimbook.experiments import Experiment, register, this_process
 from claimbook.judge.of_experiment import family
 from claimbook.records import Run
 from claimbook.runner import batch, sealing
@@ -115,3 +118,49 @@ def test_a_claim_that_the_paper_does_not_make_is_refused(toy, experiment, edit):
     edit('claim    = "larger"', 'claim    = "largest"')
     with pytest.raises(RecordError, match=r"papers/toy/README\.md: the paper has no claim 'largest'"):
         sealing.seal(toy, experiment)
+
+
+def sealed_other(toy, experiment) -> Experiment:
+    """A second experiment on the same products and metric, sealed after the first one."""
+    folder = toy.experiments / "other"
+    folder.mkdir()
+    text = (experiment.folder / "hypothesis.toml").read_text()
+    (folder / "hypothesis.toml").write_text(text.replace("[0, 1, 2, 3, 4, 5]", "[0, 1, 2, 3, 4, 5, 6]"))
+    sealing.seal(toy, Experiment(folder))
+    return Experiment(folder)
+
+
+def test_what_was_sealed_counts_when_its_folder_is_gone(toy, experiment):
+    sealing.seal(toy, experiment)
+    other = sealed_other(toy, experiment)
+    gone = other.seal().current
+    shutil.rmtree(other.folder)
+    checked = sealing.check(toy, experiment)
+    assert checked.family == [f"other, seal {gone.hash[:8]}, gone"]
+    assert checked.design.family_size == 2
+
+
+def test_a_renamed_experiment_counts_once(toy, experiment):
+    sealing.seal(toy, experiment)
+    sealed_other(toy, experiment).folder.rename(toy.experiments / "renamed")
+    assert sealing.check(toy, experiment).family == ["renamed"]
+
+
+def test_a_seal_taken_out_of_the_register_leaves_a_gap(toy, experiment):
+    sealing.seal(toy, experiment)
+    sealed_other(toy, experiment)
+    path = toy.experiments / "seals.jsonl"
+    assert integrity.register_problems(toy) == []
+    path.write_bytes(path.read_bytes().split(b"\n", 1)[1])
+    (problem,) = integrity.register_problems(toy)
+    assert "experiments/seals.jsonl:1: the line before this one was changed or taken out" in str(problem)
+
+
+def test_sealing_again_completes_a_seal_that_was_cut_off(toy, experiment):
+    entry = sealing.seal(toy, experiment)
+    (toy.experiments / "seals.jsonl").unlink()
+    shutil.rmtree(experiment.folder / "sealed")
+    assert integrity.problems(experiment)
+    assert sealing.seal(toy, experiment) == entry
+    assert integrity.problems(experiment) == []
+    assert [line.seal for line in register(toy.experiments).lines] == [entry.hash]

@@ -9,7 +9,7 @@ import msgspec
 
 from claimbook import integrity, papers
 from claimbook.errors import JudgeError
-from claimbook.experiments import Experiment
+from claimbook.experiments import Experiment, register
 from claimbook.judge.verdict import judge
 from claimbook.records import Claim, Reported, Run, SealEntry, Verdict
 from claimbook.workspace import Workspace
@@ -90,15 +90,17 @@ def family(
     """Everything else ever sealed on a product set and metric, in the order of sealing.
 
     An amended experiment counts once more for each earlier seal under which a run finished: who has seen a
-    result and then changes the design has tested twice. With `amending`, the seal in force is such an
-    earlier one.
+    result and then changes the design has tested twice. What was sealed and is gone counts too. With
+    `amending`, the seal in force is such an earlier one.
     """
     members: list[Member] = []
+    present: set[str] = set()
     for path in sorted(workspace.experiments.glob("*/seal.json")):
         other = Experiment(path.parent)
         seal = other.seal()
         if seal is None:
             continue
+        present |= {entry.hash for entry in seal.entries}
         tested = [e for e in seal.entries if e.data == data and e.hypothesis.metric == metric]
         finished = {run.seal for run in other.runs() if run.status == "finished"} if tested else set()
         for entry in tested:
@@ -108,6 +110,11 @@ def family(
                     members.append(Member(other.slug, entry.sealed_at, _known_p(other, entry)))
             elif entry.hash in finished:
                 members.append(Member(f"{other.slug}, seal {entry.hash[:8]}", entry.sealed_at, None))
+    members += [
+        Member(f"{line.experiment}, seal {line.seal[:8]}, gone", line.at, None)
+        for line in register(workspace.experiments).lines
+        if (line.data, line.metric) == (data, metric) and line.seal not in present
+    ]
     return sorted(members, key=lambda member: (member.sealed_at, member.name))
 
 
@@ -118,7 +125,8 @@ def outdated(workspace: Workspace, experiment: Experiment, verdict: Verdict) -> 
     simulated logs); judged again they keep to alpha.
     """
     slugs = {name.split(",")[0] for name in verdict.family} - {experiment.slug}
-    earlier = {slug: Experiment.of(workspace, slug).verdict() for slug in sorted(slugs)}
+    present = [slug for slug in sorted(slugs) if (workspace.experiments / slug).is_dir()]
+    earlier = {slug: Experiment.of(workspace, slug).verdict() for slug in present}
     return [slug for slug, one in earlier.items() if one and len(one.family) < len(verdict.family)]
 
 

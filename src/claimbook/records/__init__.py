@@ -4,7 +4,7 @@ Texts and bytes come in, checked records go out; every complaint names file and 
 """
 
 from claimbook.records.experiment import Decision, Hypothesis, Questions, Seal, SealedSources, SealEntry
-from claimbook.records.ledger import Ledger, LedgerLine
+from claimbook.records.ledger import Ledger, LedgerLine, Register, SealLine
 from claimbook.records.paper import Claim, Paper, PaperMeta, PaperNote, Scale
 from claimbook.records.rerun import Rerun
 from claimbook.records.run import Failure, Finish, ItemScores, Process, Run, Step, read_steps
@@ -26,12 +26,14 @@ __all__ = [
     "PaperNote",
     "Process",
     "Questions",
+    "Register",
     "Reported",
     "Rerun",
     "Run",
     "Scale",
     "Seal",
     "SealEntry",
+    "SealLine",
     "SealedSources",
     "SeedDifference",
     "Step",

@@ -7,13 +7,14 @@ Two branches of a repository may be merged line by line: then two lines name the
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
 from claimbook.records.run import Status
 from claimbook.records.schema import MachineRecord, convert, parse_json
 
+L = TypeVar("L")
 _RESTORE = "restore the file (git checkout); after a merge keep the lines of both branches"
 
 
@@ -43,6 +44,21 @@ class LedgerLine(MachineRecord, frozen=True, omit_defaults=True):
         return self.arm, self.seed, self.seal
 
 
+class SealLine(MachineRecord, frozen=True, omit_defaults=True):
+    """One line of seals.jsonl: that a hypothesis was sealed, whatever becomes of its folder."""
+
+    experiment: str
+    seal: str
+    """The seal's hash."""
+    data: str
+    """Fingerprint of the product set."""
+    metric: str
+    at: str
+    """ISO time in UTC."""
+    previous: str | None = None
+    """sha256 of the line that was the last one when this was written."""
+
+
 class Ledger(MachineRecord, frozen=True):
     """ledger.jsonl as a whole."""
 
@@ -57,14 +73,7 @@ class Ledger(MachineRecord, frozen=True):
 
     def gaps(self) -> list[int]:
         """Numbers (from 1) of the lines that follow none which stands before them, or that come twice."""
-        seen: set[str] = set()
-        found = []
-        for number, (line, digest) in enumerate(zip(self.lines, self.hashes, strict=True), start=1):
-            follows = line.previous in seen if line.previous else number == 1
-            if not follows or digest in seen:
-                found.append(number)
-            seen.add(digest)
-        return found
+        return _gaps([line.previous for line in self.lines], self.hashes)
 
     def before(self, heads: list[str]) -> set[str]:
         """Hashes of the given lines and of all that they follow."""
@@ -112,8 +121,20 @@ class Ledger(MachineRecord, frozen=True):
         return found
 
 
-def ledger_line(line: LedgerLine) -> bytes:
-    """A line as it is written, its end included."""
+class Register(MachineRecord, frozen=True):
+    """seals.jsonl as a whole: every seal of a workspace, those of experiments that are gone too."""
+
+    lines: list[SealLine]
+    hashes: list[str]
+    """sha256 of each line."""
+
+    def gaps(self) -> list[int]:
+        """As of a ledger."""
+        return _gaps([line.previous for line in self.lines], self.hashes)
+
+
+def ledger_line(line: LedgerLine | SealLine) -> bytes:
+    """A line of a ledger or of the register as it is written, its end included."""
     return msgspec.json.encode(line) + b"\n"
 
 
@@ -122,11 +143,32 @@ def read_ledger(data: bytes, where: str) -> Ledger:
 
     Raises RecordError with file and line for any other line that is no event.
     """
+    lines, hashes = _read(data, LedgerLine, where)
+    return Ledger(lines=lines, hashes=hashes)
+
+
+def read_register(data: bytes, where: str) -> Register:
+    """The register of seals from its bytes, read as a ledger is."""
+    lines, hashes = _read(data, SealLine, where)
+    return Register(lines=lines, hashes=hashes)
+
+
+def _read(data: bytes, kind: type[L], where: str) -> tuple[list[L], list[str]]:
     whole, _, _torn = data.rpartition(b"\n")
     lines, hashes = [], []
     for number, text in enumerate(whole.split(b"\n") if whole else [], start=1):
         place = f"{where}:{number}"
-        raw = parse_json(text, place, _RESTORE)
-        lines.append(convert(raw, LedgerLine, place))
+        lines.append(convert(parse_json(text, place, _RESTORE), kind, place))
         hashes.append(hashlib.sha256(text).hexdigest())
-    return Ledger(lines=lines, hashes=hashes)
+    return lines, hashes
+
+
+def _gaps(previous: list[str | None], hashes: list[str]) -> list[int]:
+    seen: set[str] = set()
+    found = []
+    for number, (before, digest) in enumerate(zip(previous, hashes, strict=True), start=1):
+        # two branches may both have written the first line
+        if digest in seen or (before is not None and before not in seen):
+            found.append(number)
+        seen.add(digest)
+    return found

@@ -78,8 +78,8 @@ def _seal(workspace: Workspace, experiment: Experiment) -> SealEntry:
     if earlier is not None:
         changed = checked.state.differences(earlier.current)
         if not changed:
-            if earlier.current.with_ledger and experiment.sealed_sources(earlier.current) is None:
-                experiment.save_sources(earlier.current, checked.state.sources)  # the first time was cut off
+            if earlier.current.with_ledger:  # else it was made by the first version
+                experiment.complete_seal(earlier.current, checked.state.sources)
             return earlier.current
         raise SealError(
             f"another state is sealed already; changed since: {', '.join(changed)}",
