@@ -161,6 +161,11 @@ class Experiment:
         """All runs, oldest first. A run whose supervisor is gone reads as lost."""
         return sorted(self._runs("runs"), key=lambda run: (run.started, run.id))
 
+    def run(self, run_id: str) -> Run:
+        """One run by its id, also one that was put away. Raises RunError when there is none."""
+        put_away = (self.folder / "deleted" / run_id).exists()
+        return self._one(run_id, "deleted" if put_away else "runs")
+
     def deleted_runs(self) -> list[Run]:
         """The exploratory runs that were put away, oldest first."""
         return sorted(self._runs("deleted"), key=lambda run: (run.started, run.id))
@@ -325,26 +330,30 @@ class Experiment:
         move(self.folder / "deleted" / run_id, self.run_folder(run_id))
 
     def _one(self, run_id: str, where: str) -> Run:
-        found = {run.id: run for run in self._runs(where)}
-        if run_id not in found:
+        path = self.folder / where / run_id / "run.json"
+        if not path.exists():
+            found = [folder.name for folder in (self.folder / where).glob("*/")]
             what = "deleted run" if where == "deleted" else "run"
             raise RunError(
-                f"there is no {what} {run_id!r}{nearest(run_id, list(found))}",
+                f"there is no {what} {run_id!r}{nearest(run_id, found)}",
                 fix="`claimbook runs` lists them, `claimbook runs 'deleted = true'` the deleted ones",
                 where=f"experiments/{self.slug}/{where}",
             )
-        return found[run_id]
+        return self._run_at(path)
 
     def _runs(self, where: str) -> Iterator[Run]:
         for path in (self.folder / where).glob("*/run.json"):
-            run = decode_json(self._read(path), Run, self._name(path))
-            if run.id != path.parent.name:
-                raise RecordError(
-                    f"id is {run.id!r}, the folder is called {path.parent.name!r}",
-                    fix="a run keeps the folder that it was made in; move it back",
-                    where=self._name(path),
-                )
-            yield as_it_is(run, path.parent)
+            yield self._run_at(path)
+
+    def _run_at(self, path: Path) -> Run:
+        run = decode_json(self._read(path), Run, self._name(path))
+        if run.id != path.parent.name:
+            raise RecordError(
+                f"id is {run.id!r}, the folder is called {path.parent.name!r}",
+                fix="a run keeps the folder that it was made in; move it back",
+                where=self._name(path),
+            )
+        return as_it_is(run, path.parent)
 
     def _enter(self, event: Literal["started", "ended"], run: Run, **fields: Any) -> None:
         with _chained(self.ledger_path, f"{self.slug}-ledger") as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from msgspec.structs import replace
 
 from claimbook import integrity
 from claimbook.errors import RecordError, SealError
@@ -164,3 +165,33 @@ def test_sealing_again_completes_a_seal_that_was_cut_off(toy, experiment):
     assert sealing.seal(toy, experiment) == entry
     assert integrity.problems(experiment) == []
     assert [line.seal for line in register(toy.experiments).lines] == [entry.hash]
+
+
+def test_seeds_chosen_after_looking_cannot_be_amended_in(toy, experiment, edit):
+    """The best eight of ten, all noise: kept in part, the seeds of an earlier seal decide the outcome."""
+    edit("[0, 1, 2, 3, 4, 5]", "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]")
+    sealing.seal(toy, experiment)
+    plan = batch.plan(toy, experiment)
+    for arm in ("baseline", "treatment"):
+        for seed in range(10):
+            run = record(toy, experiment, arm, 0, 0.2)
+            parameters = plan.state.parameters[arm, seed]
+            experiment.save_run(replace(run, id=f"{arm}-{seed}", seed=seed, parameters=parameters))
+    edit("[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]", "[0, 1, 2, 3, 5, 6, 7, 9]")
+    with pytest.raises(SealError, match="0, 1, 2, 3, 5, 6, 7, 9 are kept and 4, 8 left out") as caught:
+        sealing.amend(toy, experiment, "fewer seeds suffice")
+    assert "such as 10 to 17" in str(caught.value)
+    edit("[0, 1, 2, 3, 5, 6, 7, 9]", "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]")
+    sealing.amend(toy, experiment, "one more, and all of the others")
+
+
+def test_seeds_seen_in_another_experiment_cannot_be_sealed(toy, experiment):
+    other = toy.experiments / "looked"
+    other.mkdir()
+    (other / "hypothesis.toml").write_text((experiment.folder / "hypothesis.toml").read_text())
+    for arm in ("baseline", "treatment"):
+        run = record(toy, experiment, arm, 3, 0.2)
+        shutil.rmtree(experiment.run_folder(run.id))
+        Experiment(other).save_run(replace(run, experiment="looked"))
+    with pytest.raises(SealError, match="seeds 3 were run with these parameters before the seal"):
+        sealing.seal(toy, experiment)

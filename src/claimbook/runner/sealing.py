@@ -11,9 +11,10 @@ from claimbook.errors import SealError
 from claimbook.experiments import Experiment
 from claimbook.judge import Design, Finding, assess_design
 from claimbook.judge.of_experiment import family
-from claimbook.records import Run, SealEntry
+from claimbook.records import SealEntry
 from claimbook.runner.amendment import differences_in_full
 from claimbook.runner.pilot import Clusters, Pilot, latest_pilot, test_clusters
+from claimbook.runner.seen import seen_before
 from claimbook.runner.state import State, current_state
 from claimbook.session import now
 from claimbook.surroundings import git_state
@@ -57,7 +58,12 @@ def check(workspace: Workspace, experiment: Experiment, *, amending: bool = Fals
     problems, warnings = _cluster_findings(state, pilot, clusters)
     design = replace(
         design,
-        problems=(*design.problems, *_same_arms(state), *_seen_before(runs, state), *problems),
+        problems=(
+            *design.problems,
+            *_same_arms(state),
+            *seen_before(workspace, experiment, state),
+            *problems,
+        ),
         warnings=(*design.warnings, *warnings),
     )
     return Check(state, design, pilot, clusters, others, changed if sealed else None)
@@ -170,24 +176,3 @@ def _cluster_findings(state: State, pilot: Pilot, clusters: Clusters) -> tuple[l
     )
     # a claim about a method compares means over seeds, and no test of it counts items
     return ([found], []) if state.hypothesis.scope == "checkpoints" else ([], [found])
-
-
-def _seen_before(runs: list[Run], state: State) -> list[Finding]:
-    """Registered seeds whose result has been seen unsealed: sealing them now would fix what is known."""
-    seen = {
-        run.seed
-        for run in runs
-        if run.kind == "exploratory"
-        and run.status == "finished"
-        and run.parameters == state.parameters.get((run.arm, run.seed))
-    }
-    if not seen:
-        return []
-    fresh = max([*state.hypothesis.seeds, *(run.seed for run in runs)]) + 1
-    return [
-        Finding(
-            f"seeds {', '.join(map(str, sorted(seen)))} were run with these parameters before the seal",
-            f"register seeds that nobody has seen, such as {fresh} to "
-            f"{fresh + len(state.hypothesis.seeds) - 1}, and make pilots with `--seeds`",
-        )
-    ]
