@@ -30,6 +30,7 @@ def problems(experiment: Experiment) -> list[RecordError]:
         return [error]
     found: list[RecordError] = []
     for part in (
+        _copied(experiment, seal, runs),
         _source_problems(experiment, seal, ledger),
         _ledger_problems(experiment, seal, ledger),
         _witness_problems(experiment, seal, ledger),
@@ -50,14 +51,19 @@ def register_problems(workspace: Workspace) -> list[RecordError]:
         numbers = register(workspace.experiments).gaps()
     except RecordError as error:
         return [error]
-    return [
-        RecordError(
-            "the line before this one was changed or taken out",
-            fix=f"{_RESTORE}; after a merge keep the lines of both branches",
-            where=f"experiments/seals.jsonl:{number}",
+    return list(_gap_problems(numbers, "experiments/seals.jsonl"))
+
+
+def _gap_problems(numbers: list[int], name: str) -> Iterator[RecordError]:
+    """The first gap, and how many more: line ends that git has changed make one of every line."""
+    if numbers:
+        more = f", and {len(numbers) - 1} more such lines" if len(numbers) > 1 else ""
+        yield RecordError(
+            f"the line before this one was changed or taken out{more}",
+            fix=f"{_RESTORE}; after a merge keep the lines of both branches; git must not change line ends "
+            "(.gitattributes of `claimbook init`)",
+            where=f"{name}:{numbers[0]}",
         )
-        for number in numbers
-    ]
 
 
 def notes(experiment: Experiment) -> list[str]:
@@ -86,6 +92,21 @@ def notes(experiment: Experiment) -> list[str]:
     return late + open_ends + cut_off + gone
 
 
+def _copied(experiment: Experiment, seal: Seal | None, runs: dict[str, Run]) -> Iterator[RecordError]:
+    """A folder that was copied has another experiment's seal and runs."""
+    origins = {run.experiment for run in runs.values()} - {experiment.slug}
+    own = {entry.hash for entry in (seal.entries if seal else [])}
+    for slug in sorted(origins):
+        original = Experiment(experiment.folder.parent / slug)
+        with_seal = original.seal() if original.seal_path.exists() else None
+        if with_seal and own & {entry.hash for entry in with_seal.entries}:
+            yield RecordError(
+                f"this is a copy of {slug}: seal, ledger and runs are its",
+                fix="keep hypothesis.toml and README.md only, then seal and run",
+                where=f"experiments/{experiment.slug}",
+            )
+
+
 def _source_problems(experiment: Experiment, seal: Seal | None, ledger: Ledger) -> Iterator[RecordError]:
     # a seal whose making was cut off and that was amended before any run fixes nothing that anyone has seen
     needed = {line.seal for line in ledger.lines} | ({seal.current.hash} if seal else set())
@@ -109,12 +130,7 @@ def _source_problems(experiment: Experiment, seal: Seal | None, ledger: Ledger) 
 
 def _ledger_problems(experiment: Experiment, seal: Seal | None, ledger: Ledger) -> Iterator[RecordError]:
     name = f"experiments/{experiment.slug}/ledger.jsonl"
-    for number in ledger.gaps():
-        yield RecordError(
-            "the line before this one was changed or taken out",
-            fix=f"{_RESTORE}; after a merge keep the lines of both branches",
-            where=f"{name}:{number}",
-        )
+    yield from _gap_problems(ledger.gaps(), name)
     known = {entry.hash for entry in (seal.entries if seal else [])}
     if any(line.seal not in known for line in ledger.lines if line.seal is not None):
         yield RecordError(

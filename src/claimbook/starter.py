@@ -44,7 +44,10 @@ experiments/exploratory/
 """
 
 _GITATTRIBUTES = """\
-# both branches of a merge keep the runs and seals that they entered
+# hashed byte by byte, and merged line by line: both branches keep the runs and seals that they entered
+experiments/**/*.json -text
+experiments/**/*.jsonl -text
+experiments/**/*.parquet binary
 experiments/seals.jsonl merge=union
 experiments/*/ledger.jsonl merge=union
 """

@@ -94,6 +94,8 @@ def family(
     `amending`, the seal in force is such an earlier one.
     """
     members: list[Member] = []
+    own_seal = experiment.seal()
+    mine = {entry.hash for entry in own_seal.entries} if own_seal else set()
     present: set[str] = set()
     for path in sorted(workspace.experiments.glob("*/seal.json")):
         other = Experiment(path.parent)
@@ -105,6 +107,8 @@ def family(
         finished = {run.seal for run in other.runs() if run.status == "finished"} if tested else set()
         for entry in tested:
             own = other.slug == experiment.slug
+            if not own and entry.hash in mine:
+                continue  # a copy of this experiment's folder is no other hypothesis
             if entry.hash == seal.current.hash and not (own and amending):
                 if not own:
                     members.append(Member(other.slug, entry.sealed_at, _known_p(other, entry)))

@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from claimbook.errors import RecordError
 from claimbook.records.run import Status
 from claimbook.records.schema import MachineRecord, convert, parse_json
 
@@ -158,6 +159,12 @@ def _read(data: bytes, kind: type[L], where: str) -> tuple[list[L], list[str]]:
     lines, hashes = [], []
     for number, text in enumerate(whole.split(b"\n") if whole else [], start=1):
         place = f"{where}:{number}"
+        if text.startswith((b"<<<<<<<", b"=======", b">>>>>>>")):
+            raise RecordError(
+                "a merge conflict is not resolved",
+                fix="take the marker lines out and keep the lines of both branches",
+                where=place,
+            )
         lines.append(convert(parse_json(text, place, _RESTORE), kind, place))
         hashes.append(hashlib.sha256(text).hexdigest())
     return lines, hashes
