@@ -165,7 +165,7 @@ def test_parameters_are_listed_with_type_default_and_comment(toy):
 def test_init_makes_a_workspace_from_the_package(tmp_path):
     claimbook("init", str(tmp_path / "mine"))
     assert sorted(p.name for p in (tmp_path / "mine").iterdir()) == [
-        ".gitignore", "experiments", "notebooks", "papers", "pyproject.toml",
+        ".gitattributes", ".gitignore", "experiments", "notebooks", "papers", "pyproject.toml",
     ]  # fmt: skip
     assert (tmp_path / "mine" / "notebooks" / "siglip.ipynb").is_file()
     done = claimbook("init", str(tmp_path / "mine"), check=False)

@@ -173,7 +173,7 @@ def test_a_torn_last_line_is_read_past():
         (b"{torn but ended\n", "no valid JSON"),
         (b"\n", "no valid JSON"),
         (b"\xff\xfe\n", "no valid JSON"),
-        (b"<<<<<<< HEAD\n", "no valid JSON.*\n.*after a merge keep the lines of both branches"),
+        (b"<<<<<<< HEAD\n", "a merge conflict is not resolved\n.*keep the lines of both branches"),
         (b"[]\n", "Expected `object`, got `array`"),
         (b'{"event":"started"}\n', "the field 'run' is missing"),
         (SIX[2].replace(b'"started"', b'"begun"'), "event: Invalid enum value 'begun'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from claimbook.runner.parameters import read_cells
 from claimbook.workspace import Workspace
 
 PACKAGE = Path(claimbook.__file__).parent
+_PARSING = threading.Lock()
 NUMBERS = ("products", "vlm")
 """The parts of claimbook that decide numbers; how a run is started, stored or shown does not."""
 
@@ -38,6 +40,13 @@ def code_sources(notebook: Path, workspace: Workspace) -> dict[str, str]:
     Covers claimbook's `products` and `vlm` and modules beside the notebook or in the workspace; installed
     distributions are covered by the environment instead.
     """
+    # slots ask from several threads, and CPython 3.11's parser counts its depth for all of them together:
+    # "AST constructor recursion depth mismatch" (https://github.com/python/cpython/issues/106905)
+    with _PARSING:
+        return _code_sources(notebook, workspace)
+
+
+def _code_sources(notebook: Path, workspace: Workspace) -> dict[str, str]:
     roots = [notebook.parent, workspace.root, workspace.root / "src"]
     waiting = [name for cell in _python_cells(notebook) for name in _imports(cell, notebook)]
     seen: dict[Path, str] = {}
