@@ -18,22 +18,19 @@ from pathlib import Path
 from claimbook import start, workspace
 from claimbook.errors import ClaimbookError
 from claimbook.experiments import Experiment
-from claimbook.verification import verify
 
 os.chdir(sys.argv[1])
 space = workspace.find(Path(sys.argv[1]))
 experiment = Experiment.of(space, "toy")
-seen = {
-    "runs": len(experiment.runs()),
-    "verified": [(one.state, one.problems) for one in verify(space, ["toy"])],
-}
+seen = {"runs": len(experiment.runs())}
 
 def claimbook(*words):
     command = [sys.executable, "-c", "from claimbook.cli import main; main()", *words]
     done = subprocess.run(command, capture_output=True, text=True)
-    return [done.returncode, done.stderr.strip().splitlines()]
+    return [done.returncode, done.stderr.strip().splitlines(), done.stdout]
 
-seen["verify"] = claimbook("verify")[0]
+code, _, found = claimbook("verify", "--json")
+seen["verify"] = [code, *[(one["state"], one["problems"]) for one in json.loads(found)]]
 for words in (["judge", "toy"], ["run", "toy", "--seeds", "101"]):
     seen[words[0]] = claimbook(*words)
 
@@ -51,10 +48,9 @@ print(json.dumps(seen))
 
 def assert_read_and_not_written(seen: dict, strerror: str) -> None:
     assert seen["runs"] == 36
-    assert seen["verified"] == [["verified", []]]
-    assert seen["verify"] == 0
+    assert seen["verify"] == [0, ["verified", []]]
     for verb in ("judge", "run"):
-        code, lines = seen[verb]
+        code, lines, _ = seen[verb]
         assert code == 1
         assert not any("Traceback" in line for line in lines)
         problem, what_to_do = lines[-2:]
