@@ -501,6 +501,8 @@ def is_alive(process: Process) -> bool:
         # a process id is given again after a while: the time of creation tells the two apart; and a dead
         # process keeps both until its parent has waited for it
         return found.status() != psutil.STATUS_ZOMBIE and abs(found.create_time() - process.created) < 1.0
+    except psutil.AccessDenied:  # another user's, so it is there
+        return True
     except (psutil.NoSuchProcess, ValueError, OverflowError):  # an id that cannot be one, in an edited file
         return False
 

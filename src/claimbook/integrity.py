@@ -207,17 +207,21 @@ def _changed(experiment: Experiment, ledger: Ledger, runs: dict[str, Run]) -> It
     for run_id, line in ledger.ended().items():
         if run_id not in runs:
             continue
-        for name in _differing(experiment, line):
+        for name, how in _differing(experiment, line):
             yield RecordError(
-                f"{name} was changed after the run had ended, or is missing",
+                f"{name} {how}",
                 fix="restore the file (git checkout); if it is lost for good, "
                 f"`claimbook amend {experiment.slug}` and run again",
                 where=f"experiments/{experiment.slug}/runs/{run_id}/{name}",
             )
 
 
-def _differing(experiment: Experiment, line: LedgerLine) -> list[str]:
+def _differing(experiment: Experiment, line: LedgerLine) -> Iterator[tuple[str, str]]:
+    """The files of an ended run that are not what was entered, and how."""
     found = experiment.file_hashes(line.run)
-    names = [name for name, digest in line.files.items() if found.get(name) != digest]
-    # git ignores executed notebooks, so a clone has none
-    return [name for name in names if name in found or name != "notebook.ipynb"]
+    for name, digest in line.files.items():
+        if name not in found:
+            if name != "notebook.ipynb":  # git ignores executed notebooks, so a clone has none
+                yield name, "is missing"
+        elif found[name] != digest:
+            yield name, "was changed after the run had ended"

@@ -193,13 +193,13 @@ def start() -> Session:
     return _join(Path(named)) if named else _by_hand(frame.f_back)
 
 
-def completed(run: Run, finish: Finish, seconds: float) -> Run:
+def completed(run: Run, finish: Finish, seconds: float | None) -> Run:
     """A run's record once its notebook has said that it is done."""
     return msgspec.structs.replace(
         run,
         status="finished",
         ended=now(),
-        seconds=round(seconds, 3),
+        seconds=None if seconds is None else round(seconds, 3),
         metrics=finish.metrics,
         chance=finish.chance,
         scale=finish.scale,

@@ -144,7 +144,7 @@ def _differences(recorded: dict[str, Any], again: dict[str, Any], prefix: str = 
                 f"{prefix}{name}.",
             )
         elif value != other:
-            yield f"{prefix}{name} is {value!r}, and {other!r} is computed"
+            yield f"{prefix}{name} is {_said(value)}, and {_said(other)} is computed"
 
 
 def _family_differences(
@@ -153,7 +153,7 @@ def _family_differences(
     """What a recorded family cannot have been, whenever it was judged."""
     own = recorded.family.get(experiment.slug)
     if experiment.slug not in recorded.family or own != again.p:
-        yield f"family.{experiment.slug} is {own!r}, and {again.p!r} is computed"
+        yield f"family.{experiment.slug} is {_said(own)}, and {_said(again.p)} is computed"
     # only a verdict of the first version, which has no ledger either, may lack it
     ordinal = 1 if recorded.ordinal is None and not again.ledger else recorded.ordinal or 0
     if not 1 <= ordinal <= len(recorded.family):
@@ -166,11 +166,11 @@ def _family_differences(
     for member in earlier:
         said = recorded.family.get(member.name)
         if said is not None and member.p is not None and said != member.p:
-            yield f"family.{member.name} is {said!r}, and its own verdict says {member.p!r}"
+            yield f"family.{member.name} is {_said(said)}, and its own verdict says {_said(member.p)}"
     there = Counter(name.split(",")[0] for name in recorded.family if name != experiment.slug)
     due = Counter(member.name.split(",")[0] for member in earlier)
     for slug in due - there:
-        yield f"family leaves out {slug}, which was sealed before"
+        yield f"family leaves out {slug}, sealed before these runs, here or on a branch that was merged since"
 
 
 def _family_notes(
@@ -224,7 +224,7 @@ def _rerun_differences(
     if said is not None:
         was = computed(experiment, sealed, [], None, family).outcome
         if rerun.was != was:
-            yield f"was is {rerun.was!r}, and {was!r} is computed"
+            yield f"was is {_said(rerun.was)}, and {_said(was)} is computed"
     difference, where = largest_difference(sealed, runs, rerun.id)
     result = "no longer runs" if again is None else "held" if again.outcome == rerun.was else "flipped"
     computed_now = {
@@ -235,7 +235,12 @@ def _rerun_differences(
     }
     for name, value in computed_now.items():
         if getattr(rerun, name) != value:
-            yield f"{name} is {getattr(rerun, name)!r}, and {value!r} is computed"
+            yield f"{name} is {_said(getattr(rerun, name))}, and {_said(value)} is computed"
+
+
+def _said(value: Any) -> str:
+    """A value as it stands in a record."""
+    return "missing" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def _unsealed_changes(experiment: Experiment) -> Iterator[str]:

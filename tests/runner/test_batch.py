@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from msgspec.structs import replace
 
 from claimbook.errors import RunError, WorkspaceError
 from claimbook.experiments import Experiment
@@ -300,3 +301,36 @@ def test_no_environment_value_is_recorded(toy, experiment, monkeypatch):
         if path.is_file():
             assert b"hunter2" not in path.read_bytes(), path
     assert os.environ["SECRET_TOKEN"] == "hunter2-hunter2"
+
+
+def test_a_result_that_was_said_counts_whatever_fails_behind_it(toy, edit, make_notebook):
+    """Else a last cell that dislikes the score could draw results until one pleases."""
+    notebook = toy.notebooks / "toy.ipynb"
+    cells = [cell["source"] for cell in json.loads(notebook.read_text())["cells"]]
+    make_notebook(notebook, *cells, 'raise ValueError("bad luck")')
+    edit("seeds    = [0, 1, 2, 3, 4, 5]", "seeds    = [7]")
+    plan = batch.plan(toy, Experiment.of(toy, "toy"), seeds=[7])
+    plan.missing[:] = [("baseline", 7)]
+    (run,) = batch.execute(toy, [plan])
+    assert run.status == "finished"
+    assert run.metrics == {"hit@1": pytest.approx(0.195)}
+    assert run.failure is not None
+    assert run.failure.message == "bad luck"
+    assert batch.plan(toy, Experiment.of(toy, "toy"), seeds=[7]).reused == [run]
+
+
+def test_a_result_whose_supervisor_died_is_recorded_by_the_next_batch(toy):
+    experiment = Experiment.of(toy, "toy")
+    plan = batch.plan(toy, experiment, seeds=[7])
+    plan.missing[:] = [("baseline", 7)]
+    (run,) = batch.execute(toy, [plan])
+    lines = experiment.ledger_path.read_bytes().splitlines(keepends=True)
+    experiment.ledger_path.write_bytes(lines[0])  # killed before it recorded and entered the end
+    gone = replace(run.process, created=0.0)
+    experiment.save_run(replace(run, status="running", metrics={}, items_sha256=None, process=gone))
+    again = batch.plan(toy, experiment, seeds=[7])
+    again.missing[:] = [("baseline", 7)]
+    assert batch.execute(toy, [again]) == []
+    (found,) = experiment.runs()
+    assert (found.status, found.metrics) == ("finished", run.metrics)
+    assert experiment.ledger().ended()[run.id].late

@@ -36,7 +36,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped; what was finished is recorded", err=True)
+        click.echo("stopped; every run that had finished is recorded", err=True)
         sys.exit(130)
 
 

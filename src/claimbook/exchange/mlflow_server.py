@@ -101,7 +101,8 @@ def _complaint(error: Exception, address: str) -> ExchangeError:
         fix = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, for it"
         return ExchangeError(f"the server refuses: {_short(said)}", fix=fix, where=address)
     if "failed with exception" in said or "failed with timeout" in said:
-        reason = said.rpartition("Caused by ")[2].removesuffix(")")
+        # "NewConnectionError("HTTPConnection(host=…, port=1): Failed to …: [Errno 111] Connection refused")"
+        reason = said.rpartition("Caused by ")[2].rpartition(": ")[2].strip("'\")")
         return ExchangeError(
             f"the server cannot be reached: {_short(reason)}",
             fix="mend the address, or start the server (`mlflow server`)",

@@ -78,7 +78,7 @@ def computed(
     return msgspec.structs.replace(
         verdict,
         ordinal=1 + sum(member.sealed_at < sealed.sealed_at for member in members),
-        attempts=_attempts(sealed, runs),
+        attempts=_attempts(experiment, sealed, runs),
         ledger=experiment.ledger().heads,
         reported=_reported(claim) if claim else None,
     )
@@ -128,7 +128,7 @@ def outdated(workspace: Workspace, experiment: Experiment, verdict: Verdict) -> 
     A log that leaves them as they were finds one of ten true nulls `supported` in 6.3 % at alpha .05 (2,000
     simulated logs); judged again they keep to alpha.
     """
-    slugs = {name.split(",")[0] for name in verdict.family} - {experiment.slug}
+    slugs = {name for name in verdict.family if "," not in name} - {experiment.slug}
     present = [slug for slug in sorted(slugs) if (workspace.experiments / slug).is_dir()]
     earlier = {slug: Experiment.of(workspace, slug).verdict() for slug in present}
     return [slug for slug, one in earlier.items() if one and len(one.family) < len(verdict.family)]
@@ -152,13 +152,28 @@ def _concerns(where: str | None, experiment: Experiment, sealed: SealEntry) -> b
     return line is None or line.seal == sealed.hash
 
 
-def _attempts(sealed: SealEntry, runs: list[Run]) -> dict[str, list[str]]:
-    """How each confirmatory attempt ended, for the arms and seeds that took more than one."""
-    attempts: dict[str, list[str]] = defaultdict(list)
+def _attempts(experiment: Experiment, sealed: SealEntry, runs: list[Run]) -> dict[str, list[str]]:
+    """How each confirmatory attempt ended, for the arms and seeds that took more than one.
+
+    One that had said its result and does not count, since its code was changed under it say, shows it.
+    """
+    attempts: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         if run.kind == "confirmatory" and run.seal == sealed.hash:
-            attempts[f"{run.arm} s{run.seed}"].append(run.status)
-    return {pair: statuses for pair, statuses in sorted(attempts.items()) if len(statuses) > 1}
+            attempts[f"{run.arm} s{run.seed}"].append(run)
+    return {
+        pair: [_how(experiment, run, sealed.hypothesis.metric) for run in tried]
+        for pair, tried in sorted(attempts.items())
+        if len(tried) > 1
+    }
+
+
+def _how(experiment: Experiment, run: Run, metric: str) -> str:
+    if run.status == "finished":
+        return run.status
+    _, finish = experiment.steps(run.id)
+    said = finish.metrics.get(metric) if finish else None
+    return run.status if said is None else f"{run.status} with {said:.4g}"
 
 
 def _reported(claim: Claim) -> Reported | None:

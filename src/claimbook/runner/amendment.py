@@ -20,12 +20,13 @@ def differences_in_full(experiment: Experiment, sealed: SealEntry, state: State)
     for name in [*before, *(name for name in after if name not in before)]:
         old, new = before.get(name, ""), after.get(name, "")
         if kept is None and name not in _ALWAYS_KEPT:
-            continue
+            continue  # the first version kept hashes only
         changed += difflib.unified_diff(
             old.splitlines(), new.splitlines(), f"sealed/{name}", f"now/{name}", lineterm="", n=2
         )
     if kept is None:
-        changed += [f"{part} (its sealed text was not kept)" for part in state.differences(sealed)]
+        lost = [part for part in state.differences(sealed) if not part.startswith(_ALWAYS_KEPT)]
+        changed += [f"# {part} changed; its sealed text was not kept" for part in lost]
     return "\n".join(changed)
 
 

@@ -21,7 +21,7 @@ from claimbook.records import Failure, Run
 from claimbook.records.experiment import Value
 from claimbook.runner.state import State, current_state
 from claimbook.runner.supervise import Limits, Progress, Slot
-from claimbook.session import new_run_id, now
+from claimbook.session import completed, new_run_id, now
 from claimbook.surroundings import distributions, git_state, redacted
 from claimbook.workspace import Workspace
 
@@ -108,14 +108,16 @@ def execute(
     report = _tolerant(report)
     limits = limits or Limits(threads=max(1, (os.cpu_count() or 1) // slots))
     stop = threading.Event()
+    mended: dict[str, set[tuple[str, int]]] = {}
     with ExitStack() as locks:
         for one in plans:
             locks.enter_context(workspace.lock(one.experiment.slug))
-            one.experiment.enter_late()
+            mended[one.experiment.slug] = _mend(one)
         jobs: queue.SimpleQueue[tuple[Plan, str, int]] = queue.SimpleQueue()
         for one in plans:
             for arm, seed in one.missing:
-                jobs.put((one, arm, seed))
+                if (arm, seed) not in mended[one.experiment.slug]:
+                    jobs.put((one, arm, seed))
 
         def work() -> list[Run]:
             done = []
@@ -204,6 +206,26 @@ def _run(
     _close(one, ended)
     report(Progress(ended))
     return ended
+
+
+def _mend(one: Plan) -> set[tuple[str, int]]:
+    """Record what a supervisor that was killed left behind: results that were said, ends not yet entered.
+
+    Such a result counts while the state is the one that it was made in. Returns the arms and seeds of the
+    plan that need not be made any more.
+    """
+    ended = one.experiment.ledger().ended()
+    found = set()
+    for run in one.experiment.runs():
+        if run.status != "lost" or run.id in ended or run.fingerprints != one.state.fingerprints:
+            continue
+        _, finish = one.experiment.steps(run.id)
+        if finish is not None:
+            one.experiment.save_run(completed(run, finish, None))
+            if (run.seal, run.rerun) == (one.seal, one.rerun):
+                found.add((run.arm, run.seed))
+    one.experiment.enter_late()
+    return found
 
 
 def _close(one: Plan, run: Run) -> None:

@@ -24,7 +24,7 @@ import msgspec
 import psutil
 
 from claimbook.experiments import HEARTBEAT, Experiment, beat
-from claimbook.records import Failure, Finish, Run
+from claimbook.records import Failure, Run
 from claimbook.session import RUN_VARIABLE, completed, now
 from claimbook.surroundings import redacted
 
@@ -239,15 +239,18 @@ def _with_last_step(progress: Progress, experiment: Experiment) -> Progress:
 
 
 def _ended(experiment: Experiment, run: Run, ending: _Ending, seconds: float) -> Run:
+    """The record of a run as it ended.
+
+    What the notebook said in run.finish(…) is its result, whatever came after: a cell that fails behind it
+    must not be a way to throw a result away and draw another.
+    """
     status, failure = ending
-    finish: Finish | None = None
-    if status == "finished":
-        _, finish = experiment.steps(run.id)
-        if finish is None:
-            status = "failed"
-            failure = Failure(error="NotFinished", message="the notebook ended without run.finish(…)")
+    _, finish = experiment.steps(run.id)
     if finish is not None:
-        return completed(run, finish, seconds)
+        return msgspec.structs.replace(completed(run, finish, seconds), failure=failure)
+    if status == "finished":
+        status = "failed"
+        failure = Failure(error="NotFinished", message="the notebook ended without run.finish(…)")
     return msgspec.structs.replace(
         run, status=status, ended=now(), seconds=round(seconds, 3), failure=failure
     )

@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 from claimbook.errors import ClaimbookError, SiteError
 from claimbook.experiments import BY_HAND, Experiment
 from claimbook.papers import load
-from claimbook.records import Decision, Hypothesis, Paper, Run, Seal, Step, Verdict, encode_json
+from claimbook.records import Decision, Hypothesis, Paper, Rerun, Run, Seal, Step, Verdict, encode_json
 from claimbook.workspace import Workspace
 
 T = TypeVar("T")
@@ -38,6 +38,8 @@ class Dossier:
     decision: Decision | None = None
     learned: str = ""
     runs: list[Run] = field(default_factory=list)
+    reruns: list[Rerun] = field(default_factory=list)
+    """Replications of the verdict, oldest first."""
     steps: dict[str, list[Step]] = field(default_factory=dict)
     """Step metrics by run id, of runs that have some."""
     errors: list[ClaimbookError] = field(default_factory=list)
@@ -111,6 +113,10 @@ class Dossier:
         return dict(counted.most_common(1)[0][0]) if counted else {}
 
 
+def _is_current(rerun: Rerun, seal: Seal | None) -> bool:
+    return seal is not None and rerun.seal == seal.current.hash
+
+
 def read_dossier(workspace: Workspace, slug: str) -> Dossier:
     """Read an experiment's files one by one; what cannot be read is in `errors`."""
     experiment = Experiment(workspace.experiments / slug)
@@ -127,6 +133,8 @@ def read_dossier(workspace: Workspace, slug: str) -> Dossier:
     dossier.recorded = attempt(experiment.verdict, None)
     dossier.decision, dossier.learned = attempt(experiment.decision, None) or (None, "")
     dossier.runs = attempt(experiment.runs, [])
+    reruns: list[Rerun] = []
+    dossier.reruns = [one for one in attempt(experiment.reruns, reruns) if _is_current(one, dossier.seal)]
     for run in dossier.runs:
         logged = attempt(partial(experiment.steps, run.id), None)
         if logged and logged[0]:
