@@ -225,6 +225,10 @@ def _rerun_differences(
         was = computed(experiment, sealed, [], None, family).outcome
         if rerun.was != was:
             yield f"was is {_said(rerun.was)}, and {_said(was)} is computed"
+    if rerun.experiment not in {run.experiment for run in runs}:
+        yield f"experiment is {rerun.experiment!r}, and its runs are of another one"
+    if again is None and rerun.failure is None:
+        yield "failure is missing, and its replications did not come to an end"
     difference, where = largest_difference(sealed, runs, rerun.id)
     result = "no longer runs" if again is None else "held" if again.outcome == rerun.was else "flipped"
     computed_now = {

@@ -173,7 +173,7 @@ def test_where_the_sealed_text_is_lost_the_difference_names_the_parts(toy, exper
     entry, changed = sealing.amend(toy, experiment, "a larger test set")
     assert changed == ["hypothesis (margin)", "notebook code"]
     assert "+margin = 0.04" in entry.changes
-    assert "notebook code (its sealed text was not kept)" in entry.changes
+    assert "# notebook code changed; its sealed text was not kept" in entry.changes
     assert "n = 400" not in entry.changes
 
 

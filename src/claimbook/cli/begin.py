@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
 @click.command(epilog="Example: claimbook init my-claims")
 @click.argument("folder", type=click.Path(path_type=Path))
 def init(folder: Path) -> None:
-    """Make a workspace of your own: papers, notebooks, experiments, settings."""
+    """Make a workspace of your own.
+
+    Papers, notebooks, experiments, settings.
+    """
     from claimbook import starter
 
     workspace = starter.init(folder)
     click.echo(f"{workspace.root}: papers/ notebooks/ experiments/ and pyproject.toml")
-    click.echo(f"next: cd {folder}")
+    click.echo(f"next: cd {shlex.quote(str(folder))}")
     click.echo("then: claimbook new SLUG --paper siglip --claim small-batch --notebook siglip")
 
 
@@ -35,7 +39,7 @@ def init(folder: Path) -> None:
 @click.option("--claim", required=True, help="Id of one of its claims.")
 @click.option("--notebook", required=True, help="Slug of the notebook that tests it.")
 def new(slug: str, paper: str, claim: str, notebook: str) -> None:
-    """Write the hypothesis.toml of a new experiment, for you to fill in."""
+    """Write the hypothesis.toml of a new experiment."""
     from claimbook import papers, starter, workspace
 
     here = workspace.find()
@@ -67,7 +71,7 @@ def site() -> None:
 @site.command(epilog="Example: claimbook site build")
 @AS_JSON
 def build(as_json: bool) -> None:
-    """Render papers, experiments and executed notebooks to site/index.html."""
+    """Render papers, experiments and notebooks to site/."""
     from claimbook import workspace
 
     index = build_pages(workspace.find(), quiet=as_json)
@@ -79,7 +83,10 @@ def build(as_json: bool) -> None:
 @click.argument("folder", type=click.Path(path_type=Path), default="claimbook-demo")
 @click.option("-j", "slots", type=click.IntRange(1), help="Runs at a time; default: 2, or 1 on one core.")
 def demo(folder: Path, slots: int | None) -> None:
-    """Go the whole way on the embedded catalog: seal, run, judge, page. Minutes on a laptop."""
+    """Go the whole way on the embedded catalog.
+
+    Seal, run, judge, page: minutes on a laptop.
+    """
     import os
 
     from claimbook import starter, workspace

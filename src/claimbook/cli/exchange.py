@@ -11,7 +11,7 @@ from claimbook.cli.printing import AS_JSON, experiment_of, print_json
 
 @click.group()
 def export() -> None:
-    """Records out to other tools; the files here stay the truth."""
+    """Send records to other tools."""
 
 
 @export.command("mlflow", epilog="Example: claimbook export mlflow siglip-shop --to http://localhost:5000")
@@ -26,7 +26,10 @@ def export() -> None:
 @click.option("--no-notebooks", is_flag=True, help="Keep executed notebooks here: they show products.")
 @AS_JSON
 def export_to_mlflow(slugs: tuple[str, ...], uri: str, no_notebooks: bool, as_json: bool) -> None:
-    """Send experiments (default: all) to an MLflow tracking server; done again, it adds what is new."""
+    """Send experiments (default: all) to an MLflow server.
+
+    Done again, it adds what is new.
+    """
     from claimbook import workspace
     from claimbook.display import counted
     from claimbook.exchange import export_mlflow
@@ -46,7 +49,7 @@ def export_to_mlflow(slugs: tuple[str, ...], uri: str, no_notebooks: bool, as_js
 @click.argument("slugs", nargs=-1)
 @click.option("--items", is_flag=True, help="The item scores of one experiment instead of runs.")
 def export_csv(file: Path, slugs: tuple[str, ...], items: bool) -> None:
-    """Write runs (default: all) or item scores as a table for a spreadsheet."""
+    """Write runs or item scores as a table for a spreadsheet."""
     _export_table(file, ".csv", slugs, items)
 
 
@@ -55,13 +58,13 @@ def export_csv(file: Path, slugs: tuple[str, ...], items: bool) -> None:
 @click.argument("slugs", nargs=-1)
 @click.option("--items", is_flag=True, help="The item scores of one experiment instead of runs.")
 def export_parquet(file: Path, slugs: tuple[str, ...], items: bool) -> None:
-    """Write runs (default: all) or item scores as a typed table for programs."""
+    """Write runs or item scores as a typed table."""
     _export_table(file, ".parquet", slugs, items)
 
 
 @click.group("import")
 def import_() -> None:
-    """Runs that a team already has, into the log; they are exploratory and never count."""
+    """Take in runs of other tools, as exploratory ones."""
 
 
 @import_.command(
@@ -77,7 +80,10 @@ def import_() -> None:
 )
 @AS_JSON
 def import_from_mlflow(experiment: str, uri: str, as_json: bool) -> None:
-    """Read the runs of an MLflow experiment into experiments/exploratory/; none is read twice."""
+    """Read the runs of an MLflow experiment.
+
+    They go to experiments/exploratory/; none is read twice.
+    """
     from claimbook import workspace
     from claimbook.display import counted
     from claimbook.exchange import import_mlflow

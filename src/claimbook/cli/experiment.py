@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 @click.argument("slug")
 @AS_JSON
 def check(slug: str, as_json: bool) -> None:
-    """Say before sealing what this design can decide, how worn its test set is, and what was tried before."""
+    """Say before sealing what this design can decide.
+
+    The p that its seeds can reach, the smallest effect that they see, how worn the test set is, what was tried
+    before.
+    """
     from claimbook.runner.history import history
     from claimbook.runner.sealing import check as check_design
 
@@ -106,7 +110,10 @@ def _print_past(past: History) -> None:
 @click.argument("slug")
 @AS_JSON
 def seal(slug: str, as_json: bool) -> None:
-    """Fix hypothesis, notebook, technique code and product set: runs from here on can count."""
+    """Fix the design: runs from here on can count.
+
+    Hypothesis, notebook, technique code and product set are fixed by a hash.
+    """
     from claimbook.records import encode_json
     from claimbook.runner import sealing
 
@@ -150,7 +157,10 @@ def run(
     changes: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Make the runs that are missing: every arm and control with every seed. Finished ones are reused."""
+    """Make the runs that are missing.
+
+    Every arm and control with every seed; finished ones are reused.
+    """
     from claimbook.runner import batch
 
     numbers = _seeds(seeds)
@@ -178,7 +188,10 @@ def judge(slugs: tuple[str, ...], as_json: bool) -> None:
 @click.argument("slugs", nargs=-1)
 @AS_JSON
 def verify(slugs: tuple[str, ...], as_json: bool) -> None:
-    """Compute every verdict anew from the raw scores, in a clean process; name what was changed."""
+    """Compute every verdict anew; name what was tampered with.
+
+    From the raw item scores, in a clean process, compared to the last digit.
+    """
     from rich.console import Console
 
     from claimbook import workspace
@@ -187,6 +200,8 @@ def verify(slugs: tuple[str, ...], as_json: bool) -> None:
 
     here = workspace.find()
     names = named(here, slugs)
+    if not names and not as_json:
+        click.echo("there are no experiments yet: `claimbook new` writes one")
     with Console(stderr=True).status(f"verifying {len(names)} experiments …"):
         found = verify_all(here, names)
     if as_json:
@@ -211,7 +226,9 @@ def verify(slugs: tuple[str, ...], as_json: bool) -> None:
 @TIMEOUT
 @AS_JSON
 def rerun(slugs: tuple[str, ...], slots: int, timeout: float, as_json: bool) -> None:
-    """Replicate judged experiments under today's code and environment: which verdicts held?
+    """Replicate judged experiments: which verdicts held?
+
+    Under today's code and environment.
 
     Without SLUGS, all that have a verdict. Replications are judged by themselves and never add to n.
     """
@@ -225,6 +242,8 @@ def rerun(slugs: tuple[str, ...], slots: int, timeout: float, as_json: bool) -> 
     if not slugs and len(names) < len(everything):
         left = ", ".join(sorted({*everything} - {*names}))
         click.echo(f"left out, since there is no verdict of the seal in force: {left}", err=True)
+    if not names and not as_json:
+        click.echo("nothing to replicate: no experiment has a verdict of the seal in force")
     prepared = [replication.prepare(here, opened(here, slug)) for slug in dict.fromkeys(names)]
     total = sum(len(one.plan.missing) for one in prepared if one.plan)
     with _followed(total, slots, timeout) as (limits, report):

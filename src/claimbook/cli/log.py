@@ -66,7 +66,7 @@ def runs(query: str, limit: int | None, offset: int, as_csv: bool, as_json: bool
 @click.argument("words", nargs=-1, required=True)
 @AS_JSON
 def search(words: tuple[str, ...], as_json: bool) -> None:
-    """Search papers, notes, claims and hypotheses for words, Korean ones too."""
+    """Search papers, notes, claims and hypotheses for words."""
     from claimbook import workspace
 
     with _index(workspace.find()) as index:
@@ -84,7 +84,7 @@ def search(words: tuple[str, ...], as_json: bool) -> None:
 @click.argument("names", nargs=-1, required=True)
 @AS_JSON
 def compare(names: tuple[str, ...], as_json: bool) -> None:
-    """Put experiments (all their arms) or arms (EXPERIMENT/ARM) side by side.
+    """Put experiments or arms (EXPERIMENT/ARM) side by side.
 
     This explores: it gives no p value and no verdict. What looks interesting here is sealed, then judged.
     """
@@ -103,7 +103,10 @@ def compare(names: tuple[str, ...], as_json: bool) -> None:
 @click.command(epilog="Example: claimbook delete by-hand-20261124-101500-3f2a1b")
 @click.argument("run_ids", nargs=-1, required=True)
 def delete(run_ids: tuple[str, ...]) -> None:
-    """Put exploratory runs away; `restore` brings them back. Sealed runs are never deleted."""
+    """Put exploratory runs away.
+
+    `restore` brings them back. Sealed runs are never deleted.
+    """
     for run_id in dict.fromkeys(run_ids):
         experiment = _experiment_with(run_id, "runs")
         experiment.delete(run_id)
