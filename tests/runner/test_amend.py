@@ -144,9 +144,8 @@ def test_starting_over_after_a_result_takes_the_seeds_of_a_family_of_two(toy, ex
 def test_runs_made_before_an_amendment_never_count_for_it(toy, experiment, edit):
     sealing.seal(toy, experiment)
     record(toy, experiment, "baseline", 0)
-    edit("margin   = 0.05", "margin   = 0.04")
     edit("seeds    = [0, 1, 2, 3, 4, 5]", "seeds    = [0, 1, 2, 3, 4, 5, 6]")
-    sealing.amend(toy, experiment, "a smaller margin")
+    sealing.amend(toy, experiment, "one seed more")
     plan = batch.plan(toy, experiment)
     assert plan.reused == []
     assert len(plan.missing) == 21

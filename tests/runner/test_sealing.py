@@ -41,12 +41,12 @@ def test_amending_back_to_an_old_state_is_a_new_seal(toy, experiment, edit):
     first = sealing.seal(toy, experiment)
     old = record(toy, experiment, "baseline", 0, 0.2)
     assert old.seal == first.hash
-    edit("margin   = 0.05", "margin   = 0.5")
+    edit("scores higher", "scores lower")
     edit("seeds    = [0, 1, 2, 3, 4, 5]", "seeds    = [0, 1, 2, 3, 4, 5, 6]")
     sealing.amend(toy, experiment, "a slip")
-    edit("margin   = 0.5", "margin   = 0.05")
+    edit("scores lower", "scores higher")
     third, changed = sealing.amend(toy, experiment, "no slip")
-    assert changed == ["hypothesis (margin)"]
+    assert changed == ["hypothesis (title)"]
     assert third.hash != first.hash
     assert batch.plan(toy, experiment).reused == []
 
@@ -195,3 +195,15 @@ def test_seeds_seen_in_another_experiment_cannot_be_sealed(toy, experiment):
         Experiment(other).save_run(replace(run, experiment="looked"))
     with pytest.raises(SealError, match="seeds 3 were run with these parameters before the seal"):
         sealing.seal(toy, experiment)
+
+
+def test_a_margin_cannot_be_moved_for_seeds_whose_results_are_known(toy, experiment, edit):
+    edit("margin   = 0.05", 'margin   = 0.05\nkind     = "equivalence"')
+    sealing.seal(toy, experiment)
+    record(toy, experiment, "baseline", 0, 0.2)
+    edit("margin   = 0.05", "margin   = 0.5")
+    edit("[0, 1, 2, 3, 4, 5]", "[0, 1, 2, 3, 4, 5, 6]")
+    with pytest.raises(SealError, match="margin would be changed for seeds whose results are known: 0"):
+        sealing.amend(toy, experiment, "a wider margin makes anything equivalent")
+    edit("[0, 1, 2, 3, 4, 5, 6]", "[7, 8, 9, 10, 11, 12, 13]")
+    sealing.amend(toy, experiment, "on seeds that nobody has seen")

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 def check(slug: str, as_json: bool) -> None:
     """Say before sealing what this design can decide.
 
-    The p that its seeds can reach, the smallest effect that they see, how worn the test set is, what was tried
-    before.
+    The p that its seeds can reach, the smallest effect that they see, how worn the test set is, and what was
+    tried before.
     """
     from claimbook.runner.history import history
     from claimbook.runner.sealing import check as check_design

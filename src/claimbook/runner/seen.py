@@ -18,6 +18,8 @@ from claimbook.runner.state import State
 from claimbook.workspace import Workspace
 
 _COMPARED = ("baseline", "treatment")
+_RULE = ("metric", "direction", "kind", "margin", "control_margin", "alpha", "scope")
+"""What turns results into an outcome."""
 
 
 def seen_before(workspace: Workspace, experiment: Experiment, state: State) -> list[Finding]:
@@ -26,7 +28,11 @@ def seen_before(workspace: Workspace, experiment: Experiment, state: State) -> l
     others = list(_elsewhere(workspace, experiment, state))
     fresh = 1 + max([*state.hypothesis.seeds, *(run.seed for run in (*own, *others))])
     unseen = f"such as {fresh} to {fresh + len(state.hypothesis.seeds) - 1}"
-    return [*_unsealed(own + others, state, unseen), *_chosen(own, others, state, unseen)]
+    return [
+        *_unsealed(own + others, state, unseen),
+        *_chosen(own, others, state, unseen),
+        *_moved(experiment, own, state, unseen),
+    ]
 
 
 def _unsealed(runs: list[Run], state: State, unseen: str) -> Iterator[Finding]:
@@ -54,6 +60,21 @@ def _chosen(own: list[Run], others: list[Run], state: State, unseen: str) -> Ite
                 f"of the seeds{where} whose results are known, {_list(kept)} are kept "
                 f"and {_list(left_out)} left out",
                 f"keep all of them and add new ones, or register only seeds that nobody has seen, {unseen}",
+            )
+
+
+def _moved(experiment: Experiment, own: list[Run], state: State, unseen: str) -> Iterator[Finding]:
+    """A rule of decision that is changed for seeds whose results are known under an earlier seal."""
+    seal = experiment.seal()
+    for entry in seal.entries if seal else []:
+        seen = {run.seed for run in own if run.seal == entry.hash and _counts(run)}
+        kept = seen & set(state.hypothesis.seeds)
+        now, then = state.hypothesis, entry.hypothesis
+        changed = [name for name in _RULE if getattr(now, name) != getattr(then, name)]
+        if kept and changed:
+            yield Finding(
+                f"{', '.join(changed)} would be changed for seeds whose results are known: {_list(kept)}",
+                f"leave the rule as it was, or register seeds that nobody has seen, {unseen}",
             )
 
 
