@@ -301,14 +301,16 @@ def _declared_parameters(caller: FrameType) -> dict[str, Any]:
     """
     declared = caller.f_globals.get("__annotations__", {})
     values = {name: caller.f_globals.get(name) for name in declared}
-    return {name: value for name, value in values.items() if _is_simple(value) and not _holds_secret(value)}
-
-
-def _holds_secret(value: Any) -> bool:
-    """Whether a value is a text of the environment, or has one in it that must not be recorded."""
-    texts = [str(one) for one in (value if isinstance(value, list) else [value])]
     known = {text for text in os.environ.values() if len(text) >= 8}
-    return any(text in known or redacted(text) != text for text in texts)
+    return {
+        name: value for name, value in values.items() if _is_simple(value) and not _holds_secret(value, known)
+    }
+
+
+def _holds_secret(value: Any, known: set[str]) -> bool:
+    """Whether a value is one of the environment's, or a text with one in it that must not be recorded."""
+    parts = value if isinstance(value, list) else [value]
+    return any(str(one) in known or (isinstance(one, str) and redacted(one) != one) for one in parts)
 
 
 def _is_simple(value: object) -> bool:

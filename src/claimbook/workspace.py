@@ -155,11 +155,9 @@ def write_bytes(path: Path, data: bytes, *, durable: Durable = "yes") -> None:
     power cut: "contents" is for one of several files whose last is written with "yes". Makes the folder when
     it is missing.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{secrets.token_hex(6)}.tmp"
     try:
-        # opened as any new file is, so that the group reads what the umask lets it read
-        with open(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666), "wb") as file:
+        with _new(temporary) as file:
             file.write(data)
             if durable != "no":
                 file.flush()
@@ -173,6 +171,16 @@ def write_bytes(path: Path, data: bytes, *, durable: Durable = "yes") -> None:
         raise
     if durable == "yes":
         sync_folder(path.parent)
+
+
+def _new(path: Path) -> IO[bytes]:
+    """A new file, which the group may read as far as the umask lets it; its folder is made when missing."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+    try:
+        return open(os.open(path, flags, 0o666), "wb")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(os.open(path, flags, 0o666), "wb")
 
 
 def move(path: Path, target: Path) -> None:
