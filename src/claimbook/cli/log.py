@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from claimbook.experiments import Experiment
     from claimbook.index import Comparison, Index
+    from claimbook.index.compare import Summary
     from claimbook.workspace import Workspace
 
 
@@ -170,29 +171,29 @@ def _shown(value: Any, name: str, zone: ZoneInfo) -> str:
 
 
 def _print_comparison(compared: Comparison) -> None:
-    header = ["", *(side.name for side in compared.sides)]
-    rows = [
-        ["runs", *(", ".join(f"{n} {kind}" for kind, n in side.kinds.items()) for side in compared.sides)]
-    ]
+    kinds = [", ".join(f"{n} {kind}" for kind, n in side.kinds.items()) for side in compared.sides]
+    rows = [["runs", *kinds]]
     for name, values in compared.parameters.items():
-        rows.append(
-            [name, *(", ".join("–" if value is None else str(value) for value in own) for own in values)]
-        )
+        rows.append([name, *(", ".join(map(_value, own)) for own in values)])
     for metric in compared.metrics:
-        cells = []
-        for side in compared.sides:
-            one = side.metrics.get(metric)
-            spread = "" if one is None or one.deviation is None else f" ± {one.deviation:.2g}"
-            cells.append("" if one is None else f"{one.mean:.4g}{spread} (n {one.n})")
-        rows.append([metric, *cells])
-    print_table(header, rows)
+        rows.append([metric, *(_summary(side.metrics.get(metric)) for side in compared.sides)])
+    print_table(["", *(side.name for side in compared.sides)], rows)
     for metric, pair in compared.paired.items():
         spread = "" if pair.deviation is None else f" ± {pair.deviation:.2g}"
-        click.echo(
-            f"{metric}: second − first {pair.mean:+.4g}{spread} over {len(pair.seeds)} paired seeds".replace(
-                "+-", "-"
-            )
-        )
+        over = f"over {len(pair.seeds)} paired seeds"
+        click.echo(f"{metric}: second − first {pair.mean:+.4g}{spread} {over}")
+
+
+def _value(value: Any) -> str:
+    """A parameter as hypothesis.toml has it; a dash where a run lacks it."""
+    return "–" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def _summary(one: Summary | None) -> str:
+    if one is None:
+        return ""
+    spread = "" if one.deviation is None else f" ± {one.deviation:.2g}"
+    return f"{one.mean:.4g}{spread} (n {one.n})"
 
 
 VERBS = (runs, search, compare, delete, restore)
