@@ -52,7 +52,7 @@ def test_the_papers_number_and_scale_stand_beside_the_verdict_and_change_no_numb
     assert scale_gap(verdict) == {"parameters": 2e8 / 1e3, "pairs_seen": 1.8e10 / 6e3, "resolution": 28.0}
     assert beside(plain) == []
     assert beside(verdict) == [
-        "the paper reports 0.831 (hit@1, 표 3, COCO 5K; from memory, nobody has looked it up), "
+        "the paper reports: 0.831 (hit@1, 표 3, COCO 5K; from memory, nobody has looked it up), "
         "here the treatment scores 0.598; the verdict does not rest on it",
         "scale of the paper against ours: 200,000× the parameters, 3,000,000× the pairs seen, "
         "28× the resolution",
@@ -72,7 +72,7 @@ def test_a_number_that_was_looked_up_has_no_caveat_and_words_stand_for_a_curve(b
     verdict = by_seed([0.02, 0.03, 0.02, 0.03, 0.02, 0.04]).judge()
     confirmed = Reported(value="그림 5의 곡선", metric="recall@1", where="", confirmed=True)
     (line,) = beside(msgspec.structs.replace(verdict, reported=confirmed))
-    assert line.startswith("the paper reports 그림 5의 곡선 (recall@1), here the treatment scores 0.4")
+    assert line.startswith("the paper reports: 그림 5의 곡선 (recall@1), here the treatment scores 0.4")
     (line,) = beside(msgspec.structs.replace(verdict, reported=confirmed), "ko")
     assert line.startswith("논문 보고값: 그림 5의 곡선(recall@1), 여기서 처리군 점수: 0.4")
 

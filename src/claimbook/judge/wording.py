@@ -168,7 +168,7 @@ _BESIDE: Mapping[Language, Mapping[str, str]] = {
         "family": "hypothesis {ordinal} of {count} sealed on this product set and metric; "
         "p is corrected for all of them",
         "attempts": "more than one attempt: {pairs}",
-        "reported": "the paper reports {value} ({metric}{where}{confirmed}), "
+        "reported": "the paper reports: {value} ({metric}{where}{confirmed}), "
         "here the treatment scores {ours}; the verdict does not rest on it",
         "unconfirmed": "; from memory, nobody has looked it up",
         "gap": "scale of the paper against ours: {ratios}",
