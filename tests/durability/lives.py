@@ -59,8 +59,8 @@ def supervised(root: Path, say: Say) -> None:
     """What `seal`, `run`, `judge`, `rerun` and the deletion of a run write."""
     experiment = Experiment(root / "experiments" / "toy")
     earlier = experiment.seal()
-    if earlier and experiment.sealed_sources(earlier.current) is None:
-        experiment.save_sources(earlier.current, SOURCES)  # as `seal` does where it was cut off
+    if earlier:
+        experiment.complete_seal(earlier.current, SOURCES)  # as `seal` does where it was cut off
     entry = next_seal(experiment)
     experiment.add_seal(entry, SOURCES)
     say("sealed", entry.hash)

@@ -321,7 +321,7 @@ def test_without_a_verdict_of_the_seal_in_force_there_is_nothing_to_replicate(sp
     ):
         prepare(space, experiment)
     experiment.verdict_path.write_bytes(verdict)
-    edit("margin   = 0.05", "margin   = 0.04")
-    sealing.amend(space, experiment, "a smaller margin")
+    edit("scores higher", "scores better")
+    sealing.amend(space, experiment, "a better word")
     with pytest.raises(JudgeError, match="no verdict of the seal in force"):
         prepare(space, experiment)
