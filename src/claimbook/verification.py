@@ -187,8 +187,9 @@ def _family_notes(
     lost = [member.name for member in members if member.name.endswith(", gone")]
     if lost:
         yield f"sealed on the same products and metric, and gone: {'; '.join(lost)}; they count in the family"
-    today = computed(experiment, sealed, members, claim)
-    if today.family != recorded.family:
+    others = {name: p for name, p in recorded.family.items() if name != experiment.slug}
+    if {member.name: member.p for member in members} != others:
+        today = computed(experiment, sealed, members, claim)
         changed = "" if today.outcome == recorded.outcome else f", judged today it is {today.outcome}"
         yield (
             f"judged in a family of {len(recorded.family)}, which has {len(today.family)} today"
