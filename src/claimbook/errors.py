@@ -3,6 +3,7 @@
     ClaimbookError
     ├── WorkspaceError     no workspace here, a lock is held, a name that cannot be a folder
     ├── RecordError        a file does not say what a file of its kind must say
+    ├── PaperError         an id that is none, or arXiv did not give what was asked
     ├── ProductsError      a product set cannot be loaded whole
     ├── TechniqueError     a technique was asked for what it cannot do
     ├── SealError          a design that cannot be decided, or is not what was sealed
@@ -44,6 +45,10 @@ class WorkspaceError(ClaimbookError):
 
 class RecordError(ClaimbookError):
     """A file does not say what a file of its kind must say; `where` is file:line or file: field."""
+
+
+class PaperError(ClaimbookError):
+    """A text that is no arXiv id, or a paper that arXiv did not give; the library is what it was."""
 
 
 class ProductsError(ClaimbookError):

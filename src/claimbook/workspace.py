@@ -15,6 +15,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -36,6 +37,8 @@ class Workspace:
     week_start: str = "monday"
     products: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The tables `[tool.claimbook.products.<name>]`, as written."""
+    excused: dict[str, str] = field(default_factory=dict)
+    """Weeks in which no paper is owed, such as 2026-W52, and why: the table `[tool.claimbook.excused]`."""
 
     @property
     def papers(self) -> Path:
@@ -133,6 +136,17 @@ def check_slug(slug: str) -> str:
             f"{slug!r} cannot name a folder", fix="use lower-case letters and digits, joined by hyphens"
         )
     return slug
+
+
+def is_week(text: str) -> bool:
+    """True for an ISO week that exists, such as 2026-W53; 2025-W53 does not."""
+    if not re.fullmatch(r"\d{4}-W\d{2}", text):
+        return False
+    try:
+        date.fromisocalendar(int(text[:4]), int(text[6:]), 1)
+    except ValueError:
+        return False
+    return True
 
 
 def nearest(word: str, known: list[str]) -> str:
@@ -287,7 +301,7 @@ def _settings(pyproject: Path) -> dict[str, Any] | None:
 
 def _workspace(root: Path, settings: dict[str, Any]) -> Workspace:
     where = f"{root / 'pyproject.toml'}: [tool.claimbook]"
-    known = {"language", "timezone", "week_start", "products"}
+    known = {"language", "timezone", "week_start", "products", "excused"}
     for key in settings.keys() - known:
         raise WorkspaceError(
             f"{key!r} is no setting{nearest(key, sorted(known))}",
@@ -312,4 +326,16 @@ def _workspace(root: Path, settings: dict[str, Any]) -> Workspace:
         raise WorkspaceError(
             "products is no table of tables", fix="write [tool.claimbook.products.<name>]", where=where
         )
-    return Workspace(root, language, timezone, week_start, products)
+    excused = settings.get("excused", {})
+    if not isinstance(excused, dict):
+        raise WorkspaceError(
+            "excused is no table", fix='write [tool.claimbook.excused] and "2026-W52" = "holiday"', where=where
+        )
+    for week, reason in excused.items():
+        if not is_week(week) or not isinstance(reason, str):
+            raise WorkspaceError(
+                f"excused: {week!r} = {reason!r} is no week and its reason",
+                fix='write a week and why, such as "2026-W52" = "holiday"',
+                where=where,
+            )
+    return Workspace(root, language, timezone, week_start, products, excused)

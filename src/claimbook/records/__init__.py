@@ -5,7 +5,7 @@ Texts and bytes come in, checked records go out; every complaint names file and 
 
 from claimbook.records.experiment import Decision, Hypothesis, Questions, Seal, SealedSources, SealEntry
 from claimbook.records.ledger import Ledger, LedgerLine, Register, SealLine
-from claimbook.records.paper import Claim, Paper, PaperMeta, PaperNote, Scale
+from claimbook.records.paper import Claim, Link, Paper, PaperMeta, PaperNote, Reproduction, Scale
 from claimbook.records.rerun import Rerun
 from claimbook.records.run import Failure, Finish, ItemScores, Process, Run, Step, read_steps
 from claimbook.records.schema import decode_json, encode_json
@@ -21,6 +21,7 @@ __all__ = [
     "ItemScores",
     "Ledger",
     "LedgerLine",
+    "Link",
     "Paper",
     "PaperMeta",
     "PaperNote",
@@ -28,6 +29,7 @@ __all__ = [
     "Questions",
     "Register",
     "Reported",
+    "Reproduction",
     "Rerun",
     "Run",
     "Scale",

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from claimbook.errors import RecordError
 from claimbook.records.schema import MachineRecord, Record, convert, decode_json, split_front_matter
+from claimbook.workspace import is_week
 
 
 class Scale(Record, frozen=True):
@@ -33,7 +34,25 @@ class Claim(Record, frozen=True):
     """Table or figure, dataset and version."""
     confirmed: bool = False
     """True when somebody has looked `reported` up at `where`; else it is from memory."""
+    version: int | None = None
+    """Version of the paper that the claim was read in; without it, the note's `read_version`."""
     scale: Scale | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("id", "text", "metric"):
+            if not getattr(self, name).strip():
+                raise ValueError(f"{name} is empty; write the claim's {name}")
+        if self.version is not None and self.version < 1:
+            raise ValueError("version is below 1; write the paper's version, such as 2")
+
+
+class Link(Record, frozen=True):
+    """Where the code or the weights of a paper lie."""
+
+    kind: Literal["code", "model", "data", "project"]
+    url: str
+    said_in: Literal["abstract", "comment", "person"]
+    """Who gives the link: arXiv's metadata or a person."""
 
 
 class PaperMeta(MachineRecord, frozen=True):
@@ -44,22 +63,53 @@ class PaperMeta(MachineRecord, frozen=True):
     title: str
     authors: list[str]
     abstract: str
+    """Empty where nobody has fetched it."""
     categories: list[str]
+    """The primary one first."""
     published: str
-    """ISO date of the first version."""
+    """ISO date of the first version, or the year and month of the id where nobody has fetched it."""
     updated: str
-    """ISO date of the version seen last."""
+    """ISO date of the version seen last, or as `published`."""
     versions: list[int]
-    """Versions seen."""
+    """Versions known to exist, oldest first: all up to the one seen last."""
     source: Literal["arxiv", "manual"]
     fetched_at: str | None = None
     """ISO time in UTC; None where the source is manual."""
+    comment: str | None = None
+    """The authors' comment: pages, venue, code, or why they withdrew the paper."""
+    journal_ref: str | None = None
+    doi: str | None = None
+    """DOI of the published version, without https://doi.org/."""
+    withdrawn: str | None = None
+    """Why the last version looks withdrawn, in arXiv's own words; None where it does not."""
+    links: list[Link] = []
     schema: int = 1
+
+    @property
+    def latest(self) -> int:
+        """The newest version known."""
+        return max(self.versions, default=1)
 
     @property
     def url(self) -> str:
         """The page of the paper's abstract."""
         return f"https://arxiv.org/abs/{self.id}"
+
+
+class Reproduction(Record, frozen=True):
+    """What it takes to test a paper's claims on products, as a person judged it."""
+
+    mode: Literal["scratch", "features", "weights"]
+    """Testable from scratch with a tiny model, on the features of any frozen encoder, or only with pretrained
+    weights."""
+    weights: str | None = None
+    """Where the weights are: a package, or an id of the Hugging Face hub."""
+    cpu_minutes: float | None = None
+    """One arm and seed on two cores."""
+    gpu_minutes: float | None = None
+    """One arm and seed on one GPU, with real weights."""
+    gpu_memory: float | None = None
+    """GPU memory that it needs, GiB; None where a CPU will do."""
 
 
 class PaperNote(Record, frozen=True):
@@ -71,7 +121,14 @@ class PaperNote(Record, frozen=True):
     week: str | None = None
     """ISO week of the reading, such as 2026-W48."""
     tags: list[str] = []
+    reproduction: Reproduction | None = None
     claims: list[Claim] = []
+
+    def __post_init__(self) -> None:
+        if self.week is not None and not is_week(self.week):
+            raise ValueError(f'week is {self.week!r}, which is none; write an ISO week such as "2026-W48"')
+        if self.read_version is not None and self.read_version < 1:
+            raise ValueError("read_version is below 1; write the version that was read, such as 2")
 
 
 class Paper(Record, frozen=True):
