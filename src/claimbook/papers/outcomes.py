@@ -1,14 +1,14 @@
 """What can come of asking arXiv for a paper: one type per outcome, so that a failure never reads as "none".
 
-    Found ───────── arXiv, or a fresh answer in the cache, has it
-    Stale ───────── arXiv was not reached or not asked; the cache has an older answer, of a known age
-    NotFound ────── arXiv was asked and has no such paper
-    Malformed ───── the id is none
-    Failure
-    ├── RateLimited    arXiv asked to wait (429 or 503), longer than we would
-    ├── Denied         arXiv refuses us (403): nothing more is asked
-    ├── Unreachable    no answer: no network, a time-out, a cut connection, or offline by wish
-    └── Truncated      an answer, but not a whole one: blank, not Atom, cut off, fewer papers than it counts
+Found ───────── arXiv, or a fresh answer in the cache, has it
+Stale ───────── arXiv was not reached or not asked; the cache has an older answer, of a known age
+NotFound ────── arXiv was asked and has no such paper
+Malformed ───── the id is none
+Failure
+├── RateLimited    arXiv asked to wait (429 or 503), longer than we would
+├── Denied         arXiv refuses us (403): nothing more is asked
+├── Unreachable    no answer: no network, a time-out, a cut connection, or offline by wish
+└── Truncated      an answer, but not a whole one: blank, not Atom, cut off, fewer papers than it counts
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from claimbook.papers.ids import ArxivId, Complaint
 
 @dataclass(frozen=True)
 class Entry:
-    """What arXiv says of one version of a paper, texts cleaned of markup's white space and control characters."""
+    """What arXiv says of one version of a paper, each text on one line and without control characters."""
 
     id: ArxivId
     """With the version that arXiv answered with."""
@@ -118,5 +118,6 @@ class Listing:
     """All that arXiv counts for the query; None when it never said."""
     fetched_at: datetime | None
     """When the oldest page of it was given, UTC; None when there is none."""
-    failure: Failure | None = None
-    """Why `entries` may lack some or be out of date; None when all is well."""
+    failure: Failure | Malformed | None = None
+    """Why `entries` may lack some or be out of date, or that arXiv does not understand the query; None when
+    all is well."""
