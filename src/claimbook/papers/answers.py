@@ -145,11 +145,13 @@ def _root(body: bytes) -> Any:
         raise NotWholeError("a blank answer")
     if re.match(rb"rate exceeded", text, re.IGNORECASE):
         raise RateExceededError
+    if re.match(rb"<!doctype html|<html", text, re.IGNORECASE):
+        raise NotWholeError(f"a web page instead of Atom: {_beginning(re.sub(rb'<[^>]*>', b' ', text))}")
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
     try:
         root = etree.fromstring(text, parser)
     except etree.XMLSyntaxError as error:
-        raise NotWholeError(f"no well-formed Atom ({error.msg}): {_beginning(text)}") from None
+        raise NotWholeError(f"no well-formed Atom: {error.msg}") from None
     if root.tag != f"{_ATOM}feed":
         raise NotWholeError(f"no Atom feed: {_beginning(text)}")
     if root.getroottree().docinfo.internalDTD is not None:

@@ -150,8 +150,17 @@ def _pieces(raw: Any, deadline: float) -> Iterator[bytes]:
 
 
 def _why(error: BaseException) -> str:
-    """What went wrong on the way, in the innermost words there are."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return re.sub(r"^.*object at 0x[0-9a-f]+>: |^HTTPS?Connection\w*\([^)]*\): ", "", str(text))
+    """What went wrong on the way, in words for a person."""
+    import requests
+    from urllib3.exceptions import ProtocolError, TimeoutError
+
+    if isinstance(error, requests.Timeout | TimeoutError):
+        return "no answer came in time"
+    inner = error
+    while (cause := inner.__cause__ or inner.__context__) is not None:
+        inner = cause
+    if isinstance(inner, OSError) and inner.strerror:  # refused, reset, no such host
+        return f"no connection to the server: {inner.strerror}"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError | ProtocolError):
+        return "the answer broke off"
+    return f"no connection to the server: {error}"
