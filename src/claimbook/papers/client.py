@@ -1,9 +1,9 @@
 """arXiv's API, asked politely: the `arxiv` package, put right where it reads a failure as "no papers".
 
 The package builds addresses and reads entries. What stands between it and the network is ours (`transport`):
-it has no time-out, asks again for what is malformed, knows no Retry-After, counts its three seconds per object
-instead of per user, and gives an empty list for an answer that is blank, HTML or cut off. Knows nothing of
-the library.
+the package has no time-out, asks again for what is malformed, knows no Retry-After, counts its three seconds
+per object instead of per user, and gives an empty list for an answer that is blank, HTML or cut off. Knows
+nothing of the library.
 """
 
 from __future__ import annotations

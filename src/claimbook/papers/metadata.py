@@ -11,9 +11,8 @@ from urllib.parse import urlsplit
 from claimbook.papers.outcomes import Entry
 from claimbook.records import Link, PaperMeta
 
-_URL = re.compile(
-    r"https?://[^\s<>\"'{}|\\^`]+|(?<![\w.@/])(?:github\.com|huggingface\.co)/[^\s<>\"'{}|\\^`]+"
-)
+_REST = r"[^\s<>\"'{}|\\^`\[\]]+"
+_URL = re.compile(rf"https?://{_REST}|(?<![\w.@/])(?:github\.com|huggingface\.co)/{_REST}")
 _CODE = ("github.com", "gitlab.com", "bitbucket.org", "codeberg.org")
 _DATA = ("zenodo.org", "kaggle.com")
 _HUB = ("huggingface.co", "hf.co")
@@ -39,11 +38,11 @@ class News:
 def metadata(entry: Entry, fetched_at: datetime, older: PaperMeta | None = None) -> PaperMeta:
     """meta.json after arXiv has said this of a paper.
 
-    older: what it was. An answer about a version older than one seen already changes nothing but that the
-    paper has been fetched. Links that a person entered stay.
+    older: what it was. An answer about a version before one that was fetched already, or an earlier answer
+    about the same, changes nothing. Links that a person entered stay.
     """
-    version = entry.id.version or 1
-    if older is not None and older.source == "arxiv" and older.latest > version:
+    version, time = entry.id.version or 1, fetched_at.isoformat(timespec="seconds").replace("+00:00", "Z")
+    if older and older.source == "arxiv" and (older.latest, older.fetched_at or "") > (version, time):
         return older
     by_hand = [link for link in older.links if link.said_in == "person"] if older else []
     return PaperMeta(
@@ -56,7 +55,7 @@ def metadata(entry: Entry, fetched_at: datetime, older: PaperMeta | None = None)
         updated=entry.updated,
         versions=list(range(1, max(version, older.latest if older else 1) + 1)),
         source="arxiv",
-        fetched_at=fetched_at.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        fetched_at=time,
         comment=entry.comment,
         journal_ref=entry.journal_ref,
         doi=entry.doi,
@@ -87,9 +86,7 @@ def news(before: PaperMeta, after: PaperMeta) -> list[News]:
     if before.withdrawn and not after.withdrawn:
         found.append(News("restored", "it no longer looks withdrawn"))
     if after.latest > before.latest:
-        found.append(
-            News("version", f"v{after.latest} of {after.updated}, known so far was v{before.latest}")
-        )
+        found.append(News("version", f"v{after.latest} of {after.updated}; known so far: v{before.latest}"))
     if before.source == "manual" and after.source == "arxiv":
         found.append(News("fetched", "entered by hand before, now as arXiv has it"))
     if after.title != before.title:
