@@ -5,6 +5,7 @@ Never overwrites a file.
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,10 @@ _PYPROJECT = """\
 language = "en"            # of the pages: "en" or "ko"
 timezone = "Asia/Seoul"
 week_start = "monday"
+
+# Weeks in which no paper is owed.
+# [tool.claimbook.excused]
+# "2026-W52" = "holiday"
 
 # Your own products: name them here, then set `products = "shop"` in a hypothesis.
 # [tool.claimbook.products.shop]
@@ -41,6 +46,8 @@ _GITIGNORE = """\
 experiments/*/*/*/notebook.ipynb
 experiments/*/runs/*/heartbeat
 experiments/exploratory/
+# papers that were removed; git has their last version
+papers/.*
 """
 
 _GITATTRIBUTES = """\
@@ -115,8 +122,8 @@ def init(folder: Path) -> Workspace:
             f"there are {', '.join(clashes)} already", fix="name an empty folder", where=folder
         )
     ignored = shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__")
-    for name in ("notebooks", "papers"):
-        shutil.copytree(source / name, folder / name, ignore=ignored)
+    shutil.copytree(source / "notebooks", folder / "notebooks", ignore=ignored)
+    _copy_papers(source / "papers", folder / "papers")
     (folder / "experiments").mkdir()
     for name, text in ((".gitignore", _GITIGNORE), (".gitattributes", _GITATTRIBUTES)):
         if not (folder / name).exists():
@@ -124,6 +131,18 @@ def init(folder: Path) -> Workspace:
     # last, since it is what makes the folder a workspace
     write_bytes(folder / "pyproject.toml", _PYPROJECT.encode())
     return find(folder)
+
+
+def _copy_papers(source: Path, target: Path) -> None:
+    """The packaged papers as a queue: what its makers have read, and when, is not what its user has."""
+    for note in source.glob("*/README.md"):
+        text = note.read_text("utf-8")
+        front, end, rest = text.partition("\n---\n")
+        front = re.sub(r"^(?:week|read_version):.*\n", "", front, flags=re.MULTILINE)
+        front = re.sub(r"^status:.*$", "status: queued", front, flags=re.MULTILINE)
+        folder = target / note.parent.name
+        write_bytes(folder / "README.md", (front + end + rest).encode(), durable="no")
+        shutil.copyfile(note.parent / "meta.json", folder / "meta.json")
 
 
 def new_experiment(workspace: Workspace, slug: str, paper: str, claim: Claim, notebook: str) -> Path:

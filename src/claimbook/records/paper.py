@@ -54,6 +54,10 @@ class Link(Record, frozen=True):
     said_in: Literal["abstract", "comment", "person"]
     """Who gives the link: arXiv's metadata or a person."""
 
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("https://", "http://")):
+            raise ValueError("url is no address of the web; write one that begins with https://")
+
 
 class PaperMeta(MachineRecord, frozen=True):
     """meta.json: what arXiv says of a paper, or what a person entered where `source` is manual."""
