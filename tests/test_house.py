@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "claimbook"
 
 ROWS = [
-    "errors", "workspace", "records", "experiments", "integrity", "surroundings", "papers", "index",
+    "errors", "workspace", "records", "experiments", "integrity", "surroundings", "papers", "week", "index",
     "products", "vlm", "judge", "verification", "plots", "session", "trainer", "runner", "exchange",
     "display", "starter", "site", "cli",
 ]  # fmt: skip

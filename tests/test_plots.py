@@ -11,12 +11,14 @@ import msgspec
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from PIL import Image
 
 from claimbook import plots
 from claimbook.errors import SiteError
 from claimbook.records import SeedDifference, Verdict
+from claimbook.week import SIGNS, Standing, State, Week, weeks_of
 
 DIFFERENCES = [0.031, 0.012, 0.022, 0.027, -0.008, 0.019]
 
@@ -254,6 +256,80 @@ def test_a_matrix_of_equal_values_or_many_columns_is_drawn() -> None:
 def test_a_matrix_that_cannot_be_read_is_an_error(matrix: Any, says: str) -> None:
     with pytest.raises(SiteError, match=says):
         plots.similarity_matrix(matrix, ["a", "b"], ["a", "b"])
+
+
+# years
+
+
+def a_year(number: int, states: dict[int, State]) -> list[Standing]:
+    """The weeks of a year by number; all others are still to come."""
+    return [Standing(week, states.get(week.number, "future"), (), None) for week in weeks_of(number)]
+
+
+STATES: dict[int, State] = {
+    **{number: "before" for number in range(1, 40)},
+    40: "done",
+    41: "done",
+    42: "caught up",
+    43: "missed",
+    44: "done",
+    45: "excused",
+    46: "missed",
+    47: "missed",
+    48: "open",
+}
+
+
+def test_a_year_says_in_words_what_became_of_its_weeks() -> None:
+    _, alt = plots.year(a_year(2026, STATES), Week(2026, 48))
+    assert alt == (
+        "The weeks of 2026: done W40–W41, W44; caught up W42; open W48; missed W43, W46–W47; excused W45."
+    )
+    _, korean = plots.year(a_year(2026, STATES), Week(2026, 48), "ko")
+    assert korean == (
+        "2026년 주별 기록: 완료 W40–W41, W44; 늦게 완료 W42; 진행 중 W48; 놓침 W43, W46–W47; 쉬는 주 W45."
+    )
+    assert plots.year(a_year(2027, {}), Week(2026, 48))[1] == "The weeks of 2027: none counts yet."
+
+
+def test_each_state_of_a_week_has_a_sign_of_its_own_and_a_count() -> None:
+    assert len(set(SIGNS.values())) == len(SIGNS) == 7
+    figure, _ = plots.year(a_year(2026, STATES), Week(2026, 48))
+    shown = texts(figure)
+    assert set(SIGNS.values()) <= shown
+    (legend,) = (text for text in shown if "done" in text)
+    counts = ["✓ done 3", "+ caught up 1", "◐ open 1", "✕ missed 3", "– excused 1", "○ to come 5"]
+    assert legend.split("      ") == counts
+
+
+def test_a_53rd_week_stands_at_the_end_of_the_last_row() -> None:
+    """Cells lie at the left of their middle by 0.4; months and rows are those of the ISO year."""
+    figure, _ = plots.year(a_year(2026, STATES), Week(2026, 53))
+    cells = [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
+    assert len(cells) == 54  # and the frame of this week
+    assert cells[52].get_x() + 0.4 == pytest.approx(13)
+    assert cells[52].get_y() == pytest.approx(cells[51].get_y())
+    assert {"W1–13", "W14–26", "W27–39", "W40–53", "Jan", "Dec"} <= texts(figure)
+    assert "W40–52" in texts(plots.year(a_year(2027, {}), Week(2026, 48))[0])
+
+
+def test_months_stand_above_the_week_of_their_first_thursday() -> None:
+    """Thursdays of 2026: 01-01 in week 1, 02-05 in week 6, 03-05 in week 10, 04-02 in week 14."""
+    figure, _ = plots.year(a_year(2026, {}), Week(2026, 48))
+    places = {text.get_text(): text.get_position() for text in figure.axes[0].texts}
+    assert [places[month][0] for month in ("Jan", "Feb", "Mar", "Apr")] == [0, 5, 9, 0]
+    assert places["Apr"][1] > places["Mar"][1]
+
+
+@needs_korean
+def test_a_year_in_korean_has_its_glyphs() -> None:
+    figure, _ = plots.year(a_year(2026, STATES), Week(2026, 48), "ko")
+    assert {"1–13주", "10월"} <= texts(figure)
+
+
+def test_a_year_without_weeks_cannot_be_drawn() -> None:
+    with pytest.raises(SiteError, match="without weeks"):
+        plots.year([], Week(2026, 48))
 
 
 # all figures

@@ -19,7 +19,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -421,6 +421,17 @@ def _chained(path: Path, lock: str) -> Iterator[IO[bytes]]:
         os.fsync(file.fileno())
         if new:
             sync_folder(path.parent)
+
+
+def finished_runs(entry: SealEntry, runs: Iterable[Run]) -> dict[tuple[str, int], Run]:
+    """Of each arm and seed that a sealed hypothesis plans, the run under this seal that finished first."""
+    planned = {(arm, seed) for arm in entry.hypothesis.arm_names() for seed in entry.hypothesis.seeds}
+    found: dict[tuple[str, int], Run] = {}
+    for run in sorted(runs, key=lambda run: run.ended or run.started):
+        counts = run.kind == "confirmatory" and run.status == "finished" and run.seal == entry.hash
+        if counts and (run.arm, run.seed) in planned:
+            found.setdefault((run.arm, run.seed), run)
+    return found
 
 
 def experiments(workspace: Workspace) -> list[Experiment]:

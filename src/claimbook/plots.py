@@ -1,8 +1,8 @@
-"""Figures with their alt text: forest plots, curves, picture walls, similarity matrices.
+"""Figures with their alt text: forest plots, curves, picture walls, similarity matrices, the weeks of a year.
 
-Knows verdicts, numbers and pictures; knows nothing of where a figure is shown. No pyplot: every figure is an
-object of its own, so that a kernel shows nothing twice and threads do not collide. Colours are Okabe and
-Ito's, which colour-blind readers tell apart (https://jfly.uni-koeln.de/color/); none is the only cue.
+Knows verdicts, weeks, numbers and pictures; knows nothing of where a figure is shown. No pyplot: every figure
+is an object of its own, so that a kernel shows nothing twice and threads do not collide. Colours are Okabe
+and Ito's, which colour-blind readers tell apart (https://jfly.uni-koeln.de/color/); none is the only cue.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from datetime import date
 from functools import cache
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, Literal
 
 from claimbook.errors import SiteError
 from claimbook.records import Verdict
+from claimbook.week import SIGNS, Standing, State, Week
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -224,6 +226,28 @@ def similarity_matrix(
     return _finished(figure), _matrix_alt(values, row_labels, column_labels)
 
 
+def year(weeks: Sequence[Standing], this: Week, language: Literal["en", "ko"] = "en") -> tuple[Figure, str]:
+    """The weeks of a year in four rows, a cell each with the sign of its state; `this` week in a frame.
+
+    weeks: as `Habit.year` gives them. Raises SiteError when there are none.
+    """
+    if not weeks:
+        raise SiteError("a year without weeks", fix="give the weeks of `Habit.year`")
+    figure, axes = _figure(7.0, 2.75)
+    axes.set_axis_off()
+    axes.set(xlim=(-1.9, 13.6), ylim=(6.9, -0.9), aspect="equal")
+    for number, (standing, month) in enumerate(zip(weeks, _months(weeks), strict=True)):
+        place = _cell_of(number)
+        _week(axes, standing, place, framed=standing.week == this)
+        if month:
+            _year_text(axes, (place[0], place[1] - 0.65), _YEAR_WORDS[language]["months"].split()[month - 1])
+    for row in range(4):
+        ends = [one.week.number for number, one in enumerate(weeks) if _cell_of(number)[1] == _ROW * row]
+        _year_text(axes, (-1.3, _ROW * row), _YEAR_WORDS[language]["row"].format(ends[0], ends[-1]))
+    axes.text(6, 6.4, _legend(weeks, language), ha="center", va="center", fontsize=8.5, color=INK)
+    return _finished(figure), _year_alt(weeks, this, language)
+
+
 # forest
 
 
@@ -424,6 +448,117 @@ def _matrix_alt(values: Any, row_labels: Sequence[str], column_labels: Sequence[
         f"Similarity matrix of {rows} rows and {columns} columns, from {low} to {high}.{diagonal} "
         f"The largest of each row: {nearest}."
     )
+
+
+# years
+
+_CELLS: dict[State, tuple[str, str, str]] = {
+    "done": (GREEN, GREEN, "white"),
+    "caught up": (SKY, SKY, INK),
+    "open": ("white", INK, INK),
+    "missed": ("white", VERMILION, VERMILION),
+    "excused": (PALE, PALE, INK),
+    "before": ("white", "white", GREY),
+    "future": ("white", PALE, PALE),
+}
+"""Colours of face, edge and sign."""
+_STATE_WORDS: dict[str, dict[State, str]] = {
+    "en": {
+        "done": "done",
+        "caught up": "caught up",
+        "open": "open",
+        "missed": "missed",
+        "excused": "excused",
+        "before": "before the first paper",
+        "future": "to come",
+    },
+    "ko": {
+        "done": "완료",
+        "caught up": "늦게 완료",
+        "open": "진행 중",
+        "missed": "놓침",
+        "excused": "쉬는 주",
+        "before": "첫 논문 이전",
+        "future": "남은 주",
+    },
+}
+_YEAR_WORDS = {
+    "en": {
+        "row": "W{}–{}",
+        "months": "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec",
+        "alt": "The weeks of {year}: {weeks}.",
+        "none": "none counts yet",
+    },
+    "ko": {
+        "row": "{}–{}주",
+        "months": "1월 2월 3월 4월 5월 6월 7월 8월 9월 10월 11월 12월",
+        "alt": "{year}년 주별 기록: {weeks}.",
+        "none": "아직 집계한 주가 없음",
+    },
+}
+
+
+_ROW = 1.6
+"""From one row of weeks to the next, where a week is 1 wide."""
+
+
+def _cell_of(number: int) -> tuple[int, float]:
+    """Where the n-th week from 0 stands: thirteen in a row, a 53rd at the end of the last."""
+    row = min(number // 13, 3)
+    return number - 13 * row, _ROW * row
+
+
+def _week(axes: Axes, standing: Standing, place: tuple[float, float], *, framed: bool) -> None:
+    from matplotlib.patches import Rectangle
+
+    face, edge, ink = _CELLS[standing.state]
+    column, row = place
+    axes.add_patch(Rectangle((column - 0.4, row - 0.4), 0.8, 0.8, fc=face, ec=edge, lw=1.2))
+    axes.text(*place, SIGNS[standing.state], ha="center", va="center", fontsize=10.5, color=ink)
+    if framed:
+        axes.add_patch(Rectangle((column - 0.49, row - 0.49), 0.98, 0.98, fill=False, ec=INK, lw=1.6))
+
+
+def _year_text(axes: Axes, place: tuple[float, float], text: str) -> None:
+    axes.text(*place, text, ha="center", va="center", fontsize=7.5, color=GREY)
+
+
+def _legend(weeks: Sequence[Standing], language: Literal["en", "ko"]) -> str:
+    states = [one.state for one in weeks]
+    return "      ".join(
+        f"{SIGNS[state]} {name} {states.count(state)}"
+        for state, name in _STATE_WORDS[language].items()
+        if state in states and state != "before"
+    )
+
+
+def _months(weeks: Sequence[Standing]) -> list[int | None]:
+    """The month that begins with each week, by its Thursday; None where none does."""
+    months = [date.fromisocalendar(one.week.year, one.week.number, 4).month for one in weeks]
+    return [
+        month if month != before else None for before, month in zip([None, *months], months, strict=False)
+    ]
+
+
+def _year_alt(weeks: Sequence[Standing], this: Week, language: Literal["en", "ko"]) -> str:
+    words, names = _YEAR_WORDS[language], _STATE_WORDS[language]
+    told = []
+    for state in names:
+        numbers = [one.week.number for one in weeks if one.state == state]
+        if numbers and state not in ("before", "future"):
+            told.append(f"{names[state]} {_ranges(numbers)}")
+    return words["alt"].format(year=weeks[0].week.year, weeks="; ".join(told) or words["none"])
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Ascending week numbers, neighbours joined: 1, 2, 3, 7 gives W1–W3, W7."""
+    joined: list[list[int]] = []
+    for number in numbers:
+        if joined and joined[-1][-1] == number - 1:
+            joined[-1].append(number)
+        else:
+            joined.append([number])
+    return ", ".join(f"W{run[0]}" if len(run) == 1 else f"W{run[0]}–W{run[-1]}" for run in joined)
 
 
 # all figures

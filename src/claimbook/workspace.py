@@ -24,7 +24,7 @@ from claimbook.errors import WorkspaceError
 
 Language = Literal["en", "ko"]
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
-_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
 @dataclass(frozen=True)
@@ -312,7 +312,7 @@ def _workspace(root: Path, settings: dict[str, Any]) -> Workspace:
     if language not in get_args(Language):
         raise WorkspaceError(f"language is {language!r}", fix='write "en" or "ko"', where=where)
     week_start = settings.get("week_start", "monday")
-    if week_start not in _WEEKDAYS:
+    if week_start not in WEEKDAYS:
         raise WorkspaceError(f"week_start is {week_start!r}", fix="write a weekday in English", where=where)
     timezone = settings.get("timezone", "UTC")
     try:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -75,6 +77,51 @@ def test_passages_name_their_language(full: Workspace, korean: Workspace) -> Non
 
 def test_an_outcome_is_a_word_and_not_only_a_colour(korean: Workspace) -> None:
     assert OUTCOME_NAMES["ko"]["supported"] in Passages(korean.site / "index.html").text()
+
+
+IN_W45, IN_W46 = datetime(2026, 11, 4, tzinfo=UTC), datetime(2026, 11, 11, tzinfo=UTC)
+
+
+def test_the_home_page_begins_with_this_weeks_paper_and_what_it_lacks(
+    workspace: Workspace, make: Any
+) -> None:
+    """The note has one of its seven sections; the experiment's 15 runs are finished and judged."""
+    make.put_paper(workspace)
+    make.put_judged(workspace)
+    build(workspace, now=IN_W45)
+    text = Passages(workspace.site / "index.html").text()
+    assert text.index("This week 2026-W45") < text.index("Verdicts")
+    assert "Status ◐ Open Weeks in a row 0 Longest 0 Sigmoid Loss for" in text
+    assert "✓ done: Paper read ○ to do: Note filled in papers/siglip/README.md ✓ done: Hypothesis" in text
+    assert "✓ done: Page built" in text
+    assert 'alt="The weeks of 2026: open W45."' in (workspace.site / "index.html").read_text("utf-8")
+
+
+def test_a_week_without_a_paper_names_the_proposal(workspace: Workspace, make: Any) -> None:
+    make.put_paper(workspace)
+    build(workspace, now=IN_W46)
+    home = (workspace.site / "index.html").read_text("utf-8")
+    assert "This week" in home
+    assert "<code>claimbook week next</code>" in home
+    assert 'alt="The weeks of 2026: open W46; missed W45."' in home
+
+
+def test_the_week_is_told_in_korean(workspace: Workspace, make: Any) -> None:
+    make.put_paper(workspace)
+    space = replace(workspace, language="ko", excused={"2026-W46": "워크숍 <b>"})
+    build(space, now=IN_W46)
+    text = Passages(workspace.site / "index.html").text()
+    assert "이번 주 2026-W46 상태 – 쉬는 주: 워크숍 <b> 연속 완료 0주 최장 기록 0주" in text
+    assert "claimbook week next" not in text
+    home = (workspace.site / "index.html").read_text("utf-8")
+    assert 'alt="2026년 주별 기록: 놓침 W45; 쉬는 주 W46."' in home
+
+
+def test_without_a_week_in_any_note_there_is_no_calendar(workspace: Workspace, make: Any) -> None:
+    make.put_paper(workspace, note='---\nid: "2303.15343"\n---\n')
+    build(workspace, now=IN_W45)
+    assert not (workspace.site / "figures").exists()
+    assert "claimbook week next" in (workspace.site / "index.html").read_text("utf-8")
 
 
 def test_the_board_says_what_comes_next(full: Workspace) -> None:

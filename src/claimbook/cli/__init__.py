@@ -2,7 +2,9 @@
 
 begin         init, new, params, demo, site build
 experiment    check, seal, amend, run, judge, verify, rerun
-log           runs, compare, delete, restore, export, import
+log           runs, search, compare, delete, restore
+exchange      export, import
+week          week, week next
 printing      what they share
 """
 
@@ -14,7 +16,7 @@ import sys
 import click
 
 from claimbook import __version__
-from claimbook.cli import begin, exchange, experiment, log
+from claimbook.cli import begin, exchange, experiment, log, week
 from claimbook.errors import ClaimbookError
 
 
@@ -50,7 +52,7 @@ def cli() -> None:
     """
 
 
-for _verb in (*begin.VERBS, *experiment.VERBS, *log.VERBS, *exchange.VERBS):
+for _verb in (*begin.VERBS, *experiment.VERBS, *log.VERBS, *exchange.VERBS, *week.VERBS):
     cli.add_command(_verb)
 
 

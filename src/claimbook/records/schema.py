@@ -6,6 +6,7 @@ import json
 import math
 import re
 import tomllib
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -74,14 +75,20 @@ def _finite(text: str) -> float:
 
 def _check_schema(raw: Any, kind: type[Any], where: str) -> None:
     """Raise RecordError for a file of a later version: reading past what it means would lose it silently."""
-    known = [field.default for field in msgspec.structs.fields(kind) if field.name == "schema"]
+    known = _newest_schema(kind)
     found = raw.get("schema") if isinstance(raw, dict) else None
-    if known and isinstance(found, int) and not 1 <= found <= known[0]:
+    if known and isinstance(found, int) and not 1 <= found <= known:
         raise RecordError(
-            f"schema is {found}, and this claimbook reads up to {known[0]}",
+            f"schema is {found}, and this claimbook reads up to {known}",
             fix="update claimbook: a later version wrote this file",
             where=where,
         )
+
+
+@cache
+def _newest_schema(kind: type[Any]) -> int | None:
+    """The schema that this version writes; found once, for a log has thousands of files of a kind."""
+    return next((field.default for field in msgspec.structs.fields(kind) if field.name == "schema"), None)
 
 
 def encode_json(record: Any) -> dict[str, Any]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claimbook.errors import ClaimbookError
+from claimbook.papers.drift import Drift, of_experiment
 from claimbook.records import Run
 from claimbook.site import formats, pages
 from claimbook.site.dossier import (
@@ -26,6 +28,7 @@ from claimbook.site.dossier import (
 from claimbook.site.markdown import Headings, markdown
 from claimbook.site.shelf import Figure, Page, Shelf
 from claimbook.site.words import words
+from claimbook.week import SIGNS, read
 from claimbook.workspace import Language, Workspace
 
 if TYPE_CHECKING:
@@ -49,8 +52,8 @@ class Built:
     """What could not be read or shown; its page says so, all else is there."""
 
 
-def build(workspace: Workspace, *, progress: Progress | None = None) -> Built:
-    """Render all pages into workspace.site.
+def build(workspace: Workspace, *, progress: Progress | None = None, now: datetime | None = None) -> Built:
+    """Render all pages into workspace.site; `now`, an aware datetime, tells which week the home page shows.
 
     The old site stays until the new one is whole. Records that cannot be read do not raise: they are in
     `errors` and on their page. Raises WorkspaceError when another process is building.
@@ -60,7 +63,7 @@ def build(workspace: Workspace, *, progress: Progress | None = None) -> Built:
         _recover(workspace.site, old)
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
-        built = _Site(workspace, fresh, progress or (lambda done, total, what: None)).build()
+        built = _Site(workspace, fresh, progress or (lambda *_: None), now or datetime.now(UTC)).build()
         _swap(fresh, workspace.site, old)
     return built
 
@@ -98,9 +101,10 @@ class RunRow:
 class _Site:
     """One build: the records read once, then page after page."""
 
-    def __init__(self, workspace: Workspace, folder: Path, progress: Progress) -> None:
+    def __init__(self, workspace: Workspace, folder: Path, progress: Progress, now: datetime) -> None:
         self.workspace = workspace
         self.progress = progress
+        self.habit = read(workspace, now, building=True)
         self.dossiers = [read_dossier(workspace, slug) for slug in experiment_slugs(workspace)]
         self.paper_errors: dict[str, list[ClaimbookError]] = {slug: [] for slug in paper_slugs(workspace)}
         self.papers = {
@@ -135,10 +139,24 @@ class _Site:
     def sentences(self, dossier: Dossier) -> list[tuple[Language, str]]:
         return pages.sentences(dossier.verdict, self.workspace.language) if dossier.verdict else []
 
+    def behind_paper(self, dossier: Dossier) -> Drift | None:
+        """How far an experiment is behind its paper, where that can be read."""
+        hypothesis = dossier.hypothesis
+        paper = self.papers.get(hypothesis.paper) if hypothesis else None
+        return of_experiment(dossier.slug, hypothesis, paper) if hypothesis and paper else None
+
     def _home(self) -> None:
         page = self.shelf.page("index.html", self.workspace.root)
         board = pages.on_board(self.dossiers)
-        self._write(page, "home.html", board=board, tally=pages.tally(map(self.badge, board)))
+        self._write(
+            page,
+            "home.html",
+            habit=self.habit,
+            week=self.habit.standing(self.habit.this),
+            year=self._year(),
+            board=board,
+            tally=pages.tally(map(self.badge, board)),
+        )
 
     def _paper(self, slug: str) -> None:
         folder = self.workspace.papers / slug
@@ -196,12 +214,21 @@ class _Site:
 
         source = dossier.experiment.notebook_path(run.id)
         page = self.shelf.page(f"runs/{dossier.slug}/{run.id}.html", source)
-        shown = attempted(partial(cells, page), None, self.errors, f"experiments/{dossier.slug}")
+        shown = attempted(partial(cells, page), None, self.errors, _place(dossier))
         if shown is None:
             self._step(page.path)
             return None
         self._write(page, "notebook.html", d=dossier, run=run, cells=shown)
         return page.path
+
+    def _year(self) -> Figure | None:
+        """The year at a glance, once a paper has a week."""
+        from claimbook.plots import year
+
+        if self.habit.first is None:
+            return None
+        this = self.habit.this
+        return self._drawn("papers", partial(year, self.habit.year(this.year), this, self.workspace.language))
 
     def _forest(self, dossier: Dossier) -> Figure | None:
         from claimbook.plots import forest
@@ -209,18 +236,19 @@ class _Site:
         verdict = dossier.verdict
         if verdict is None or verdict.effect is None:
             return None
-        return self._drawn(dossier, partial(forest, verdict, self.workspace.language))
+        return self._drawn(_place(dossier), partial(forest, verdict, self.workspace.language))
 
     def _curves(self, dossier: Dossier) -> list[Figure]:
         from claimbook.plots import curves
 
         series = pages.curve_series(dossier)
-        drawn = [self._drawn(dossier, partial(curves, lines, metric)) for metric, lines in series.items()]
+        place = _place(dossier)
+        drawn = [self._drawn(place, partial(curves, lines, metric)) for metric, lines in series.items()]
         return [figure for figure in drawn if figure is not None]
 
-    def _drawn(self, dossier: Dossier, draw: Callable[[], tuple[Any, str]]) -> Figure | None:
+    def _drawn(self, place: str, draw: Callable[[], tuple[Any, str]]) -> Figure | None:
         """Draw and store a figure; None, and one more error, when it cannot be drawn."""
-        drawn = attempted(draw, None, self.errors, f"experiments/{dossier.slug}")
+        drawn = attempted(draw, None, self.errors, place)
         return None if drawn is None else self.shelf.keep(_svg(drawn[0]), drawn[1])
 
     def _write(self, page: Page, template: str, **context: Any) -> None:
@@ -252,6 +280,11 @@ def _experiment_page(slug: str) -> str:
     return f"experiments/{slug}.html"
 
 
+def _place(dossier: Dossier) -> str:
+    """How an error calls an experiment."""
+    return f"experiments/{dossier.slug}"
+
+
 def _svg(figure: Any) -> bytes:
     """A matplotlib figure as SVG, the same bytes for the same figure."""
     import io
@@ -278,8 +311,10 @@ def _environment(site: _Site) -> Environment:
     environment.globals |= {
         "w": site.words,
         "language": workspace.language,
+        "signs": SIGNS,
         "badge": site.badge,
         "sentences": site.sentences,
+        "behind_paper": site.behind_paper,
         "papers": site.papers,
         "experiment_page": _experiment_page,
         "parameter_rows": pages.parameter_rows,

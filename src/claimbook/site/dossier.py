@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from claimbook.errors import ClaimbookError, SiteError
-from claimbook.experiments import BY_HAND, Experiment
+from claimbook.experiments import BY_HAND, Experiment, finished_runs
 from claimbook.papers import load
 from claimbook.records import Decision, Hypothesis, Paper, Rerun, Run, Seal, Step, Verdict, encode_json
 from claimbook.workspace import Workspace
@@ -76,15 +76,7 @@ class Dossier:
     @property
     def done(self) -> int:
         """How many of them are finished under the seal in force."""
-        if not (self.seal and self.hypothesis):
-            return 0
-        asked = {(arm, seed) for arm in self.hypothesis.arm_names() for seed in self.hypothesis.seeds}
-        finished = {
-            (run.arm, run.seed)
-            for run in self.runs
-            if run.kind == "confirmatory" and run.status == "finished" and run.seal == self.seal.current.hash
-        }
-        return len(asked & finished)
+        return len(finished_runs(self.seal.current, self.runs)) if self.seal else 0
 
     @property
     def next(self) -> tuple[str, str] | None:
