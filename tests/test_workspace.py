@@ -52,6 +52,10 @@ def test_outside_a_workspace_the_error_says_what_to_do(tmp_path, monkeypatch):
         ("[tool.claimbook]\ntimezone = 'Seoul'\n", "IANA name"),
         ("[tool.claimbook]\nweek_start = 'Mon'\n", "weekday"),
         ("[tool.claimbook]\nproducts = 3\n", r"\[tool.claimbook.products.<name>\]"),
+        ("[tool.claimbook]\nexcused = ['2026-W52']\n", r"\[tool.claimbook.excused\]"),
+        ("[tool.claimbook.excused]\n'2025-W53' = 'holiday'\n", "is no week and its reason"),
+        ("[tool.claimbook.excused]\n2026-12-25 = 'holiday'\n", "is no week and its reason"),
+        ("[tool.claimbook.excused]\n'2026-W53' = true\n", "is no week and its reason"),
         ("[tool.claimbook\n", "mend the TOML"),
     ],
 )
@@ -59,6 +63,12 @@ def test_wrong_settings_name_file_and_setting(tmp_path, text, complaint):
     with pytest.raises(WorkspaceError, match=complaint) as caught:
         workspace.find(settings(tmp_path, text))
     assert "pyproject.toml" in str(caught.value)
+
+
+def test_excused_weeks_and_why_are_read(tmp_path):
+    """2026 has 53 ISO weeks, 2025 has 52."""
+    text = "[tool.claimbook.excused]\n'2026-W53' = '연말'\n'2027-W01' = 'new year'\n"
+    assert workspace.find(settings(tmp_path, text)).excused == {"2026-W53": "연말", "2027-W01": "new year"}
 
 
 @pytest.mark.parametrize("slug", ["siglip", "e-clip", "siglip-small-batch", "2303"])

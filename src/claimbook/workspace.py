@@ -328,9 +328,8 @@ def _workspace(root: Path, settings: dict[str, Any]) -> Workspace:
         )
     excused = settings.get("excused", {})
     if not isinstance(excused, dict):
-        raise WorkspaceError(
-            "excused is no table", fix='write [tool.claimbook.excused] and "2026-W52" = "holiday"', where=where
-        )
+        fix = 'write [tool.claimbook.excused] and below it "2026-W52" = "holiday"'
+        raise WorkspaceError("excused is no table", fix=fix, where=where)
     for week, reason in excused.items():
         if not is_week(week) or not isinstance(reason, str):
             raise WorkspaceError(
