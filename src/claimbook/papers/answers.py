@@ -173,6 +173,8 @@ def _entry_id(entry: Any) -> ArxivId:
     for name in ("title", "published", "updated"):
         if not (entry.findtext(f"{_ATOM}{name}") or "").strip():
             raise NotWholeError(f"{found} comes without <{name}>")
+    if any(len(child) for child in entry if child.tag != f"{_ATOM}author"):
+        raise NotWholeError(f"{found} comes with markup in a text, whose first words alone would be read")
     for name in ("published", "updated"):
         try:
             datetime.fromisoformat(entry.findtext(f"{_ATOM}{name}").strip())

@@ -95,13 +95,15 @@ class ArxivClient:
         """The first papers that arXiv finds for a query, best first.
 
         query: in arXiv's language, such as `all:siglip AND cat:cs.CV`. One that arXiv does not understand is
-        a Malformed failure; a page that fails leaves the pages before it. Raises ValueError for a limit
-        below 1, which to the `arxiv` package would be none.
+        a Malformed failure; a page that fails leaves the pages before it. Raises PaperError for a query that
+        is no text, ValueError for a limit below 1, which to the `arxiv` package would be none.
         """
         import arxiv
 
         if limit < 1:
             raise ValueError(f"limit is {limit}")
+        if not query.strip() or not _is_unicode(query):
+            raise PaperError(f"the query is no text: {query!r}", fix=f"write one, see {_MANUAL}")
         pages = _Pages(self)
         entries: dict[str, Entry] = {}
         failure: Failure | Malformed | None = None
@@ -133,7 +135,7 @@ class ArxivClient:
             except FailedError as error:
                 return error.failure
             except RefusedError as error:
-                named = [one for one in batch if str(one) == error.text] or (batch if len(batch) == 1 else [])
+                named = [one for one in batch if str(one) == error.text]
                 if not named:
                     return Truncated(f"arXiv refused the request: {error.message}")
                 known |= {one: _refused(one, error) for one in named}
@@ -158,16 +160,16 @@ class ArxivClient:
 
     def _kept(self, one: ArxivId, fresh: bool) -> Outcome | None:
         """What the cache says of an id, as long as that holds."""
-        kept = _whole(self.cache.paper(one), _ALONE)
+        kept = _whole(self.cache.paper(one), _alone(one))
         if kept is not None and (one.version is not None or (kept.age < DAY and not fresh)):
             return Found(_read(kept.body), kept.at)
         return NotFound(one) if not fresh and self.cache.is_absent(one) else None
 
     def _instead(self, one: ArxivId, failure: Failure) -> Outcome:
         """The older answer about an id, where there is one, else why there is none."""
-        kept = _whole(self.cache.paper(one), _ALONE)
+        kept = _whole(self.cache.paper(one), _alone(one))
         if kept is None and one.version is None:
-            kept = _whole(self.cache.newest_version(one), _ALONE)
+            kept = _whole(self.cache.newest_version(one), _alone(one))
         return failure if kept is None else Stale(_read(kept.body), kept.at, kept.age, failure)
 
 
@@ -214,7 +216,18 @@ class _Page:
         return self
 
 
-_ALONE = Asked(frozenset(), 0, 1)
+def _is_unicode(text: str) -> bool:
+    """False for bytes of another encoding, which a command line hands over as halves of surrogate pairs."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _alone(one: ArxivId) -> Asked:
+    """What a file of the cache answers."""
+    return Asked(frozenset({str(one)}), 0, 1)
 
 
 def _whole(kept: Kept | None, asked: Asked) -> Kept | None:

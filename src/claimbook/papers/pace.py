@@ -61,7 +61,7 @@ class TooSoonError(Exception):
 @dataclass
 class _State:
     asked: float = 0.0
-    """When the last request ended, or began when it did not end."""
+    """When the last request ended; while one lasts, and after one whose process died, a time to come."""
     until: float = 0.0
     """When the cool-down ends."""
     pause: float = 0.0
@@ -106,7 +106,7 @@ class Pace:
             ) from None
         try:
             self._wait()
-            self._write(asked=time.time())
+            self._write(asked=time.time() + self.manners.whole)
             try:
                 yield
             finally:
@@ -149,9 +149,11 @@ class Pace:
         try:
             fields = json.loads(self.path.read_bytes())
             state = _State(**{name: float(fields[name]) for name in vars(_State())})
-        except (FileNotFoundError, ValueError, TypeError, KeyError):
+        except (FileNotFoundError, ValueError, TypeError, KeyError, OverflowError):
             return _State()  # none yet, or none that can be read: a pace is kept from now on
-        return state if state.written <= time.time() + _CLOCKS else _State()
+        soon = time.time() + _CLOCKS
+        possible = all(0 <= value <= soon + _LONGEST for value in vars(state).values())
+        return state if possible and state.written <= soon else _State()
 
     def _write(self, **changes: float) -> None:
         state = {**vars(self._read()), **changes, "written": time.time()}

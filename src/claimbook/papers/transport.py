@@ -6,9 +6,11 @@ Knows nothing of papers, ids or the cache.
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -96,15 +98,16 @@ class Transport:
         if status >= 500:
             raise _ServerError(f"arXiv answers with HTTP {status}")
         if status not in (200, 400):
-            raise FailedError(Unreachable(f"{url.partition('?')[0]} answers with HTTP {status}"))
+            elsewhere = f" and points to {headers['Location']}" if "Location" in headers else ""
+            raise FailedError(Unreachable(f"{url.partition('?')[0]} answers with HTTP {status}{elsewhere}"))
         try:
             answers.check(body, Asked.of(url))
         except RateExceededError:
             self.pace.cool_down(None)
             raise
         except NotWholeError as error:
-            if status == 400:
-                raise RefusedError("bad request", None) from error
+            if status == 400:  # asked again, it would be refused again
+                raise FailedError(Truncated(f"HTTP 400 and no reason that can be read: {error}")) from None
             raise
         if status == 400:
             raise RefusedError("bad request", None)
@@ -116,25 +119,49 @@ class Transport:
         import requests
         from urllib3.exceptions import HTTPError
 
-        self._http = self._http or _session()
+        self._http = self._http or _session(self.manners.whole)
         timeout = (self.manners.connect, self.manners.read)
         deadline = time.monotonic() + self.manners.whole
         try:
-            with self._http.get(url, timeout=timeout, stream=True) as response:
+            with self._http.get(url, timeout=timeout, stream=True, allow_redirects=False) as response:
                 pieces = _pieces(response.raw, deadline)
                 return response.status_code, response.headers, b"".join(pieces)
         except (requests.RequestException, HTTPError, OSError) as error:
             raise _SilenceError(_why(error)) from error
 
 
-def _session() -> requests.Session:
+def _session(whole: float) -> requests.Session:
     import requests
+    from requests.adapters import HTTPAdapter
 
     session = requests.Session()
-    session.max_redirects = 3
+    for scheme in ("http", "https"):
+        adapter = HTTPAdapter()
+        pools = adapter.poolmanager.pool_classes_by_scheme
+        adapter.poolmanager.pool_classes_by_scheme = {scheme: _watched(pools[scheme], whole)}
+        session.mount(f"{scheme}://", adapter)
     session.headers["User-Agent"] = f"claimbook/{version('claimbook')} arxiv.py/{version('arxiv')}"
     session.headers["Accept-Encoding"] = "identity"  # a small answer cannot unfold into a large one
     return session
+
+
+def _watched(pool: Any, whole: float) -> Any:
+    """A class of connections whose headers must be there in time: a read time-out sees each byte alone."""
+
+    class Connection(pool.ConnectionCls):  # type: ignore[misc]
+        def getresponse(self) -> Any:
+            deadline = time.monotonic() + whole
+            watch = Timer(whole, self.sock.shutdown, [socket.SHUT_RDWR])
+            watch.start()
+            try:
+                response = super().getresponse()
+            finally:
+                watch.cancel()
+            if time.monotonic() > deadline:  # headers that were cut off read as if they had ended
+                raise TimeoutError
+            return response
+
+    return type("Pool", (pool,), {"ConnectionCls": Connection})
 
 
 def _pieces(raw: Any, deadline: float) -> Iterator[bytes]:
