@@ -73,7 +73,7 @@ def _finite(text: str) -> float:
     return number
 
 
-def _check_schema(raw: Any, kind: type[Any], where: str) -> None:
+def _check_schema(raw: Any, kind: Any, where: str) -> None:
     """Raise RecordError for a file of a later version: reading past what it means would lose it silently."""
     known = _newest_schema(kind)
     found = raw.get("schema") if isinstance(raw, dict) else None
@@ -86,7 +86,7 @@ def _check_schema(raw: Any, kind: type[Any], where: str) -> None:
 
 
 @cache
-def _newest_schema(kind: type[Any]) -> int | None:
+def _newest_schema(kind: Any) -> int | None:
     """The schema that this version writes; found once, for a log has thousands of files of a kind."""
     return next((field.default for field in msgspec.structs.fields(kind) if field.name == "schema"), None)
 
