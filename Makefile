@@ -17,10 +17,12 @@ demo: $(VENV)/.installed  ## the whole way on the embedded catalog
 test: $(VENV)/.installed-dev $(PEERS)/mlflow/.installed  ## all tests but the slow ones
 	$(PYTHON) -m pytest -m "not slow"
 
-bench: $(VENV)/.installed-dev  ## beside MLflow, Aim, trackio and plain sqlite3; the index at 100,000 runs
+bench: $(VENV)/.installed-dev  ## the log beside MLflow, Aim, trackio and sqlite3; the index, the library, discover
 	-$(MAKE) --keep-going peers
 	$(PYTHON) tests/benchmarks/log.py
 	$(PYTHON) tests/benchmarks/index.py
+	$(PYTHON) tests/benchmarks/papers.py
+	$(PYTHON) tests/benchmarks/discover.py
 
 test-slow: $(VENV)/.installed-dev  ## the slow tests
 	$(PYTHON) -m pytest -m slow

@@ -135,7 +135,7 @@ def init(folder: Path) -> Workspace:
 
 def _copy_papers(source: Path, target: Path) -> None:
     """The packaged papers as a queue: what its makers have read, and when, is not what its user has."""
-    for note in source.glob("*/README.md"):
+    for note in source.glob("[!.]*/README.md"):
         text = note.read_text("utf-8")
         front, end, rest = text.partition("\n---\n")
         front = re.sub(r"^(?:week|read_version):.*\n", "", front, flags=re.MULTILINE)

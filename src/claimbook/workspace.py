@@ -89,7 +89,7 @@ class Workspace:
     def slugs(self, kind: Literal["papers", "experiments"]) -> list[str]:
         """The folders of a kind, sorted: a paper has a README.md, an experiment a hypothesis.toml."""
         mark = {"papers": "README.md", "experiments": "hypothesis.toml"}[kind]
-        return sorted(p.parent.name for p in (self.root / kind).glob(f"*/{mark}"))
+        return sorted(p.parent.name for p in (self.root / kind).glob(f"[!.]*/{mark}"))
 
     def lock(self, name: str) -> Any:
         """A context manager that holds a lock between processes; the operating system frees it on death.

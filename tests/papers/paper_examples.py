@@ -69,7 +69,7 @@ def put(
     """A paper as it lies in a library; returns its folder."""
     folder = workspace.papers / slug
     folder.mkdir(parents=True)
-    changes = {name: fields.pop(name) for name in ("source", "links", "withdrawn") if name in fields}
+    changes = {name: fields.pop(name) for name in ("source", "links", "fetched_at") if name in fields}
     meta = msgspec.structs.replace(metadata(entry(number, **fields), THEN), **changes)
     write_json(folder / "meta.json", msgspec.to_builtins(meta))
     (folder / "README.md").write_bytes(note if isinstance(note, bytes) else note.encode())

@@ -42,7 +42,6 @@ from claimbook.papers.ids import ArxivId
 from claimbook.papers.outcomes import (
     Denied,
     Found,
-    Malformed,
     Outcome,
     RateLimited,
     Stale,

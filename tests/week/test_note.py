@@ -39,7 +39,7 @@ def test_a_missing_section_is_told_from_the_headings_that_are_there(
 
 
 def test_a_new_note_has_every_section_to_fill_in() -> None:
-    body = note("2303.15343", "A title", "queued", [], "ko").split("\n---\n", 1)[1]
+    body = note("2303.15343", "A title", "ko").split("\n---\n", 1)[1]
     assert lacks(body) == f"empty: {', '.join(HEADINGS['ko'])}"
 
 

@@ -1,10 +1,13 @@
 """The command line: arguments and printing, nothing else.
 
 begin         init, new, params, demo, site build
+paper         paper add, import, list, show, search, open, tag, status, remove, restore, bib
+sync          paper sync
+discover      discover build, discover search
+week          week, week next
 experiment    check, seal, amend, run, judge, verify, rerun
 log           runs, search, compare, delete, restore
 exchange      export, import
-week          week, week next
 printing      what they share
 """
 
@@ -16,7 +19,7 @@ import sys
 import click
 
 from claimbook import __version__
-from claimbook.cli import begin, exchange, experiment, log, week
+from claimbook.cli import begin, discover, exchange, experiment, log, paper, sync, week
 from claimbook.errors import ClaimbookError
 
 
@@ -38,7 +41,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped; every run that had finished is recorded", err=True)
+        click.echo("stopped; what had finished is kept", err=True)
         sys.exit(130)
 
 
@@ -52,8 +55,10 @@ def cli() -> None:
     """
 
 
-for _verb in (*begin.VERBS, *experiment.VERBS, *log.VERBS, *exchange.VERBS, *week.VERBS):
-    cli.add_command(_verb)
+paper.paper.add_command(sync.sync)
+for _module in (begin, paper, week, discover, experiment, log, exchange):
+    for _verb in _module.VERBS:
+        cli.add_command(_verb)
 
 
 def _interrupt(signum: int, frame: object) -> None:

@@ -271,9 +271,11 @@ def judge_and_save(workspace: Workspace, experiment: Experiment, *, quiet: bool 
     """Compute a verdict, write it, and say it; on standard error when `quiet`."""
     from claimbook.judge import beside, sentence
     from claimbook.judge.of_experiment import judge_experiment, outdated
+    from claimbook.papers import write_tables
 
     verdict = judge_experiment(workspace, experiment)
     experiment.save_verdict(verdict)
+    write_tables(workspace)  # papers/README.md shows what came of each paper's claims
     click.echo(f"verdict      {sentence(verdict, workspace.language)}", err=quiet)
     for line in beside(verdict, workspace.language):
         click.echo(f"             {line}", err=quiet)

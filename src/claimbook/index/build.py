@@ -32,10 +32,11 @@ from claimbook.experiments import Experiment, as_it_is
 from claimbook.index import sql
 from claimbook.index.text import fold, tokens
 from claimbook.papers import load
+from claimbook.papers.library import card_of
 from claimbook.records import Hypothesis, Paper, Run, decode_json
 from claimbook.workspace import Workspace
 
-VERSION = 2
+VERSION = 3
 """Of the tables; an index of another version is built anew."""
 
 TABLES = """
@@ -295,7 +296,8 @@ class _Writer:
             except (OSError, ClaimbookError) as error:
                 problem = _complaint(error, files[0])
         if paper is None:
-            self._put_document("paper", slug, "", "")
+            card = card_of(self.workspace.papers, slug)  # a note that cannot be read has a title all the same
+            self._put_document("paper", slug, card.title if card else "", "")
         else:
             self._put_document("paper", slug, paper.meta.title, _paper_text(paper))
         self._put_files(files, found, {files[0]: problem} if problem else {})

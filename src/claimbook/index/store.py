@@ -152,13 +152,26 @@ class Index:
         return frame
 
     def search(
-        self, text: str, kinds: Iterable[Kind] = ("paper", "experiment"), limit: int = 10
+        self,
+        text: str,
+        kinds: Iterable[Kind] = ("paper", "experiment"),
+        limit: int = 10,
+        *,
+        every: bool = True,
     ) -> list[Hit]:
-        """Papers and experiments that hold every word of a text, best first; see `text.match_all`."""
-        expression = match_all(text)
+        """Papers and experiments that hold every word of a text, best first; see `text.match_all`.
+
+        every: False for those that hold at least one of its longer words.
+        """
+        expression = match_all(text) if every else match_any(text)
         if expression is None:
             return []
         return self._asked(lambda: self._hits(expression, text, set(kinds), limit))
+
+    def titles(self, kind: Kind) -> dict[str, str]:
+        """The titles of all papers or experiments, by slug; empty for one that cannot be read."""
+        select = "SELECT slug, title FROM documents WHERE kind = ? ORDER BY slug"
+        return self._asked(lambda: dict(self._db.execute(select, (kind,)).fetchall()))
 
     def similar(self, text: str, *, exclude: str | None = None, limit: int = 5) -> list[Hit]:
         """Experiments that share words with a text, best first, besides the one with the slug `exclude`.

@@ -151,7 +151,7 @@ def paper_slugs(workspace: Workspace) -> list[str]:
 
 
 def _folders_with(parent: Path, marks: tuple[str, ...]) -> set[str]:
-    return {path.parent.name for mark in marks for path in parent.glob(f"*/{mark}")}
+    return {path.parent.name for mark in marks for path in parent.glob(f"[!.]*/{mark}")}
 
 
 def attempted(read: Callable[[], T], default: T, errors: list[ClaimbookError], where: str) -> T:
