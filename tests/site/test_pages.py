@@ -252,3 +252,63 @@ def test_a_verdict_without_an_effect_says_why(workspace: Workspace, make: Any, o
     )
     assert build(workspace).errors == []
     assert "seed 4 of the baseline is missing" in Passages(workspace.site / "experiments/judged.html").text()
+
+
+@pytest.mark.parametrize(
+    ("language", "reading", "experiment", "withdrawn"),
+    [
+        (
+            "en",
+            "You read v4; v5 exists",
+            "This rests on v2 of the paper; v5 exists",
+            "The paper looks withdrawn",
+        ),
+        (
+            "ko",
+            "읽은 버전은 v4이고, 최신 버전은 v5입니다",
+            "이 실험이 근거한 논문 버전은 v2이고, 최신 버전은 v5입니다",
+            "철회된 논문으로 보입니다",
+        ),
+    ],
+)  # fmt: skip
+def test_an_older_version_and_a_withdrawal_are_marked_on_paper_and_experiment(
+    tmp_path: Path, make: Any, language: Any, reading: str, experiment: str, withdrawn: str
+) -> None:
+    workspace = Workspace(tmp_path, language=language)
+    note = make.NOTE.replace("    metric: recall@1\n", "    metric: recall@1\n    version: 2\n")
+    make.put_paper(
+        workspace, note=note, versions=[1, 2, 3, 4, 5], withdrawn="This paper has been withdrawn: <b>"
+    )
+    make.put_judged(workspace)
+    build(workspace)
+    paper = Passages(workspace.site / "papers/siglip.html").text()
+    assert reading in paper
+    assert f"{withdrawn} This paper has been withdrawn: <b>" in paper
+    assert experiment in Passages(workspace.site / "experiments/judged.html").text()
+
+
+def test_what_arxiv_says_besides_stands_on_the_papers_page(tmp_path: Path, make: Any) -> None:
+    workspace = Workspace(tmp_path)
+    url = 'https://github.com/a/b?"><script>alert(1)</script>'
+    make.put_paper(
+        workspace,
+        comment="ICCV 2023 <script>alert(1)</script>",
+        journal_ref="ICCV 2023, pages 1-9",
+        doi='10.1109/"><script>',
+        links=[{"kind": "code", "url": url, "said_in": "abstract"}],
+    )
+    build(workspace)
+    page = workspace.site / "papers/siglip.html"
+    for text in (
+        "ICCV 2023 <script>alert(1)</script>",
+        "ICCV 2023, pages 1-9",
+        url,
+        'doi:10.1109/"><script>',
+    ):
+        assert text in Passages(page).text()
+    assert "<script" not in page.read_text("utf-8")
+
+
+def test_a_paper_read_in_its_newest_version_is_not_marked(full: Workspace) -> None:
+    assert "exists" not in Passages(full.site / "papers/siglip.html").text()
+    assert "rests on" not in Passages(full.site / "experiments/judged.html").text()

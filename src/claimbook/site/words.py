@@ -97,11 +97,11 @@ _WORDS: dict[str, tuple[str, str]] = {
     "withdrawn": ("The paper looks withdrawn", "철회된 논문으로 보입니다"),
     "behind_reading": (
         "You read v{version}; v{latest} exists",
-        "v{version}을 읽었지만 v{latest}이 나와 있습니다",
+        "읽은 버전은 v{version}이고, 최신 버전은 v{latest}입니다",
     ),
     "behind_experiment": (
         "This rests on v{version} of the paper; v{latest} exists",
-        "이 실험은 논문 v{version}에 근거하지만 v{latest}이 나와 있습니다",
+        "이 실험이 근거한 논문 버전은 v{version}이고, 최신 버전은 v{latest}입니다",
     ),
     "abstract": ("Abstract", "초록"),
     "claims": ("Claims", "주장"),
