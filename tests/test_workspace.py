@@ -12,7 +12,7 @@ import pytest
 
 from claimbook import workspace
 from claimbook.errors import WorkspaceError
-from claimbook.workspace import check_slug, write_bytes, write_json
+from claimbook.workspace import check_slug, is_week, write_bytes, write_json
 
 
 def settings(folder, text: str):
@@ -69,6 +69,20 @@ def test_excused_weeks_and_why_are_read(tmp_path):
     """2026 has 53 ISO weeks, 2025 has 52."""
     text = "[tool.claimbook.excused]\n'2026-W53' = '연말'\n'2027-W01' = 'new year'\n"
     assert workspace.find(settings(tmp_path, text)).excused == {"2026-W53": "연말", "2027-W01": "new year"}
+
+
+@pytest.mark.parametrize("week", ["２０２６-W48", "0001-W01", "1990-W10", "2026-W54", "2026-W4", "2026W48"])
+def test_what_is_no_week_since_arxiv_began(week):
+    assert not is_week(week)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes")
+def test_a_private_file_stays_private_when_it_is_replaced(tmp_path):
+    path = tmp_path / "note.md"
+    path.write_text("before")
+    path.chmod(0o600)
+    write_bytes(path, b"after")
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"after", 0o600)
 
 
 @pytest.mark.parametrize("slug", ["siglip", "e-clip", "siglip-small-batch", "2303"])

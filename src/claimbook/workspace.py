@@ -13,7 +13,7 @@ import re
 import secrets
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -139,8 +139,8 @@ def check_slug(slug: str) -> str:
 
 
 def is_week(text: str) -> bool:
-    """True for an ISO week that exists, such as 2026-W53; 2025-W53 does not."""
-    if not re.fullmatch(r"\d{4}-W\d{2}", text):
+    """True for an ISO week that exists, such as 2026-W53, from arXiv's first year on; 2025-W53 does not."""
+    if not re.fullmatch(r"(?:199[1-9]|[2-8]\d{3})-W\d{2}", text, re.ASCII):
         return False
     try:
         date.fromisocalendar(int(text[:4]), int(text[6:]), 1)
@@ -172,6 +172,8 @@ def write_bytes(path: Path, data: bytes, *, durable: Durable = "yes") -> None:
     temporary = path.parent / f".{path.name}.{secrets.token_hex(6)}.tmp"
     try:
         with _new(temporary) as file:
+            with suppress(FileNotFoundError):
+                temporary.chmod(path.stat().st_mode & 0o7777)  # a private file stays private
             file.write(data)
             if durable != "no":
                 file.flush()

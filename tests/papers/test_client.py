@@ -755,3 +755,26 @@ def test_a_server_that_has_moved_is_named_and_not_followed(arxiv, make_client):
     assert isinstance(outcome, Unreachable)
     assert "points to" in outcome.reason
     assert len(arxiv.requests) == 1
+
+
+@pytest.mark.parametrize("url", ["http://[", "http://localhost:99999", "arxiv.org", "ftp://arxiv.org"])
+def test_an_address_that_is_none_is_complained_of_at_once(tmp_path, url):
+    with pytest.raises(PaperError, match="no address of a server") as caught:
+        ArxivClient(tmp_path, url=url)
+    assert caught.value.where == "CLAIMBOOK_ARXIV_URL"
+
+
+def test_a_password_in_the_address_is_written_nowhere(tmp_path, arxiv, make_client, monkeypatch):
+    monkeypatch.setenv("CLAIMBOOK_ARXIV_URL", arxiv.url.replace("http://", "http://me:hidden@"))
+    arxiv.add(str(CLIP), title="CLIP")
+    make_client().fetch([CLIP])
+    assert not [path for path in tmp_path.rglob("*") if "hidden" in path.name]
+
+
+def test_answers_of_another_server_are_not_taken_for_arxivs(tmp_path, arxiv, make_client):
+    arxiv.add(str(CLIP), title="CLIP")
+    make_client().fetch([CLIP])
+    outcome = ArxivClient(tmp_path / "cache", offline=True, url="https://export.arxiv.org").fetch([CLIP])[
+        CLIP
+    ]
+    assert isinstance(outcome, Unreachable)

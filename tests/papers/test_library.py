@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from paper_examples import HAND_WRITTEN, put
+from paper_examples import HAND_WRITTEN, THEN, entry, put
 
 from claimbook.errors import PaperError, RecordError, WorkspaceError
 from claimbook.experiments import Experiment
 from claimbook.papers.library import (
+    Added,
     Holdings,
+    add,
     catalogue,
     find,
     holdings,
@@ -165,8 +167,20 @@ def test_of_several_in_the_trash_the_last_comes_back(workspace: Workspace) -> No
         remove(workspace, "siglip")
     restore(workspace, "siglip")
     assert load(workspace, "siglip").meta.title == "second"
-    with pytest.raises(WorkspaceError, match="already"):
+    with pytest.raises(PaperError, match="called 'siglip' by now"):
         restore(workspace, "siglip")
+
+
+def test_a_removed_paper_that_is_added_again_comes_back_with_its_note(workspace: Workspace) -> None:
+    put(workspace, "siglip", version=1)
+    note = workspace.papers / "siglip" / "README.md"
+    note.write_text(note.read_text("utf-8") + "\n내가 쓴 문장\n", "utf-8")
+    written = note.read_bytes()
+    remove(workspace, "siglip")
+    added = add(workspace, entry(version=2), THEN, tags=["new"])
+    assert added == Added("siglip", "restored", 1, 2)
+    assert note.read_bytes() == written
+    assert not list((workspace.papers / ".trash").iterdir())
 
 
 def test_a_paper_that_came_back_under_another_name_is_not_doubled(workspace: Workspace) -> None:

@@ -57,5 +57,11 @@ def test_its_examples_show_every_field_that_a_note_may_have():
 
 def test_what_came_with_an_import_is_kept_as_a_last_section():
     text = note("2103.00020", "CLIP", "ko", remark="  본문\n---\nid: no field\n")
-    assert text.endswith("## 서비스 적용\n\n## 읽기 전 메모\n\n본문\n---\nid: no field\n")
+    assert text.endswith("## 서비스 적용\n\n## 읽기 전 메모\n\n> 본문\n> ---\n> id: no field\n")
     assert read(text).note.id == "2103.00020"
+
+
+@pytest.mark.parametrize("remark", ["# a heading\ntext", "<!-- a comment", "## 방법"])
+def test_a_remark_is_no_section_of_its_own_and_never_an_empty_one(remark):
+    body = note("2103.00020", "CLIP", "ko", remark=remark).split("\n---\n", 1)[1]
+    assert lacks(body) == f"empty: {', '.join(HEADINGS['ko'])}"

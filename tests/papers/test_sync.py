@@ -168,3 +168,18 @@ def test_dates_of_the_server_are_what_the_tests_take_them_for(arxiv, make_client
     sync(workspace, make_client(), ["siglip"])
     meta = load(workspace, "siglip").meta
     assert date.fromisoformat(meta.published) < date.fromisoformat(meta.updated)
+
+
+def test_a_paper_that_goes_while_arxiv_is_asked_stops_no_other(workspace, arxiv, make_client):
+    versions_of_siglip(arxiv, 2)
+    arxiv.add("2103.00020", title="CLIP")
+    put(workspace, "clip", META.replace("2303.15343", "2103.00020"), b'---\nid: "2103.00020"\n---\n')
+
+    def go(done: int, total: int) -> None:
+        if done:
+            (workspace.papers / "clip").rename(workspace.root / "elsewhere")
+
+    synced, unreadable = sync(workspace, make_client(), ["clip", "siglip"], progress=go)
+    assert [one.slug for one in synced] == ["siglip"]
+    assert len(unreadable) == 1
+    assert load(workspace, "siglip").meta.source == "arxiv"

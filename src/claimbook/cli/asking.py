@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
-
-from claimbook.cli.printing import print_json
 
 if TYPE_CHECKING:
     from claimbook.papers.adding import Result
     from claimbook.papers.client import ArxivClient
     from claimbook.papers.ids import Complaint
-    from claimbook.papers.outcomes import Outcome
+    from claimbook.papers.outcomes import Outcome, Stale
     from claimbook.workspace import Workspace
 
 OFFLINE = click.option("--offline", is_flag=True, help="Ask nobody: take what the cache has.")
@@ -34,6 +32,9 @@ class Answer:
     before: int | None = None
     """The newest version known before."""
     latest: int | None = None
+    """The newest version known now."""
+    stale_seconds: float | None = None
+    """How old the answer of the cache is that stands in for arXiv's; None where arXiv answered."""
 
 
 def client_of(workspace: Workspace, offline: bool) -> ArxivClient:
@@ -52,8 +53,8 @@ def collect(
 ) -> list[Answer]:
     """Take papers in under a bar, then print what became of each, also when it is stopped in between.
 
-    answers: what is known beforehand, such as complaints. results: told how to report progress. Returns all
-    answers.
+    answers: what is known beforehand, such as complaints. results: told how to report progress. as_json:
+    leave the printing to the caller. Returns all answers.
     """
     from claimbook.display import counted
     from claimbook.papers import write_tables
@@ -68,14 +69,18 @@ def collect(
         click.echo(f"stopped: {here} of them are in the library; the same command goes on", err=True)
         raise
     finally:
-        if as_json:
-            print_json([asdict(answer) for answer in answers])
-        else:
+        write_tables(workspace)  # before anything is said: what is said may be cut off
+        if not as_json:
             for answer in answers:
                 colour = "red" if answer.slug is None else None
                 click.echo(f"{click.style(f'{answer.result:14}', fg=colour)} {answer.text}")
-        write_tables(workspace)
     return answers
+
+
+def age_of(stale: Stale) -> str:
+    """How old an answer of the cache is, in words."""
+    hours = stale.age.total_seconds() / 3600
+    return f"{stale.age.days} days" if hours >= 48 else f"{hours:.0f} hours"
 
 
 def malformed(complaint: Complaint, title: str, place: str) -> Answer:
@@ -115,5 +120,6 @@ def _answer(result: Result) -> Answer:
     elif added.change == "added" and isinstance(outcome, Found | Stale):
         text += f"  {outcome.entry.title}"
     if isinstance(outcome, Stale):
-        text += f"  (from the cache, {outcome.age.days} days old: {outcome.because.reason})"
-    return Answer(asked, added.change, text, added.slug, added.before, added.latest)
+        text += f"  (stale, from the cache, {age_of(outcome)} old: {outcome.because.reason})"
+    seconds = outcome.age.total_seconds() if isinstance(outcome, Stale) else None
+    return Answer(asked, added.change, text, added.slug, added.before, added.latest, seconds)

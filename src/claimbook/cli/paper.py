@@ -15,6 +15,7 @@ from claimbook.cli.printing import AS_JSON, print_json, print_table
 from claimbook.errors import PaperError
 
 if TYPE_CHECKING:
+    from claimbook.cli.asking import Answer
     from claimbook.index import Index
     from claimbook.papers.imports import Imported, Item
     from claimbook.papers.library import Status
@@ -99,7 +100,7 @@ def list_(status: str | None, tag: str | None, week: str | None, as_json: bool) 
     from claimbook.papers import holdings
 
     here = workspace.find()
-    wanted = {"status": status, "week": _week(here, week) if week else None}
+    wanted = {"status": status, "week": _week(here, week) if week is not None else None}
     held = holdings(here)
     for error in held.problems.values():
         click.secho(f"left out: {error}", fg="yellow", err=True)
@@ -127,12 +128,12 @@ def show(slug: str, as_json: bool) -> None:
     """
     from claimbook.papers import experiments_on
     from claimbook.papers.drift import drift
+    from claimbook.papers.tables import outcome_of
     from claimbook.week.note import lacks
 
     here, one = _paper(slug)
     experiments = {
-        experiment.slug: verdict.outcome if (verdict := experiment.verdict()) else None
-        for experiment in experiments_on(here).get(one.slug, [])
+        experiment.slug: outcome_of(experiment) for experiment in experiments_on(here).get(one.slug, [])
     }
     behind = list(map(str, drift(here, {one.slug: one})))
     if as_json:
@@ -228,7 +229,7 @@ def status(slug: str, status: Status, week: str | None, version: int | None) -> 
     from claimbook import papers, workspace
 
     here = workspace.find()
-    chosen = _week(here, week) if week else None
+    chosen = _week(here, week) if week is not None else None
     one = papers.set_status(here, papers.find(here, slug), status, chosen, version)
     papers.write_tables(here)
     note = one.note
@@ -330,12 +331,11 @@ def _add_named(
         lambda report: add_wished(workspace, client, wishes, slug=slug, progress=report),
         as_json,
     )
-    missing = sum(answer.slug is None for answer in answers)
-    if missing:
-        raise PaperError(
-            f"{missing} of {len(answers)} are not in the library",
-            fix="see what is said of each; what was added stays",
-        )
+    if as_json:
+        print_json([vars(answer) for answer in answers])
+    if not answers:
+        raise PaperError("no paper was named", fix="write arXiv ids or addresses, one a line")
+    _refuse_missing(answers)
 
 
 def _add_found(
@@ -347,14 +347,28 @@ def _add_found(
 
     tags = tuple(map(check_tag, tags))
     listing = client_of(workspace, offline).search(query, most)
-    collect(workspace, [], lambda report: add_listed(workspace, listing, tags), as_json)
+    answers = collect(workspace, [], lambda report: add_listed(workspace, listing, tags), as_json)
+    state, reason = ("found", "") if listing.failure is None else failure(listing.failure)
+    if as_json:
+        record = {"papers": [vars(answer) for answer in answers], "total": listing.total}
+        print_json({**record, "state": state, "reason": reason})
     if listing.failure is not None:
         raise PaperError(
-            f"arXiv did not answer in full: {failure(listing.failure)[1]}",
-            fix="what was added stays; try again later",
+            f"arXiv did not answer in full: {reason}", fix="what was added stays; try again later"
         )
     if not as_json:
         click.echo(f"{len(listing.entries)} of {listing.total or 0:,} papers that arXiv finds")
+    _refuse_missing(answers)
+
+
+def _refuse_missing(answers: list[Answer]) -> None:
+    """Raise PaperError unless all that was asked for is in the library."""
+    missing = sum(answer.slug is None for answer in answers)
+    if missing:
+        raise PaperError(
+            f"{missing} of {len(answers)} are not in the library",
+            fix="see what is said of each; what was added stays",
+        )
 
 
 def _pasted(texts: Iterable[str]) -> Iterator[Item]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from claimbook.cli.asking import OFFLINE, client_of, failure
+from claimbook.cli.asking import OFFLINE, age_of, client_of, failure
 from claimbook.cli.printing import AS_JSON, print_json
 from claimbook.errors import PaperError
 
@@ -32,17 +32,25 @@ def sync(slugs: tuple[str, ...], fresh: bool, offline: bool, as_json: bool) -> N
     from claimbook.papers.sync import sync as bring_up_to_date
 
     here = workspace.find()
-    named = [papers.find(here, slug) for slug in dict.fromkeys(slugs)] or here.slugs("papers")
-    with counted("papers") as report:
-        synced, unreadable = bring_up_to_date(
-            here, client_of(here, offline), named, fresh=fresh, progress=report
-        )
-    papers.write_tables(here)
+    named = [papers.find(here, slug) for slug in dict.fromkeys(slugs)] or list(papers.catalogue(here))
+    try:
+        with counted("papers") as report:
+            synced, unreadable = bring_up_to_date(
+                here, client_of(here, offline), named, fresh=fresh, progress=report
+            )
+    finally:
+        papers.write_tables(here)
     for error in unreadable:
         click.secho(f"left out: {error}", fg="yellow", err=True)
     behind = _behind(here, synced)
     if as_json:
-        print_json({"papers": list(map(_record, synced)), "behind": [vars(one) for one in behind]})
+        print_json(
+            {
+                "papers": list(map(_record, synced)),
+                "behind": [vars(one) for one in behind],
+                "unreadable": [str(error) for error in unreadable],
+            }
+        )
     else:
         _print(synced, behind)
     missed = sum(not _is_current(one) for one in synced) + len(unreadable)
@@ -54,10 +62,11 @@ def sync(slugs: tuple[str, ...], fresh: bool, offline: bool, as_json: bool) -> N
 
 
 def _behind(workspace: Workspace, synced: list[Synced]) -> list[Drift]:
-    from claimbook.papers import load
+    from claimbook.papers import holdings
     from claimbook.papers.drift import drift
 
-    return drift(workspace, {one.slug: load(workspace, one.slug) for one in synced})
+    asked = {one.slug for one in synced}
+    return drift(workspace, {one.slug: one for one in holdings(workspace).papers if one.slug in asked})
 
 
 def _is_current(one: Synced) -> bool:
@@ -78,7 +87,7 @@ def _state(one: Synced) -> tuple[str, str]:
     if isinstance(one.outcome, Found):
         return "current", ""
     if isinstance(one.outcome, Stale):
-        return "stale", f"the answer of {one.outcome.age.days} days ago stands: {one.outcome.because.reason}"
+        return "stale", f"the answer of {age_of(one.outcome)} ago stands: {one.outcome.because.reason}"
     return failure(one.outcome)
 
 

@@ -100,7 +100,7 @@ def next_paper(count: int, as_json: bool) -> None:
             click.echo(f"  {'why:' if number == 0 else '    '} {reason.weight:+d}  {_clean(reason.text)}")
     if len(queue) > count:
         click.echo(f"{count} of {len(queue)} in the queue; -n shows more")
-    click.echo(f"to take one: {_accept(queue[0].slug, free)}")
+    click.echo(f"to take one: {_accept(queue[0], free)}")
 
 
 def _named(name: str) -> Week:
@@ -237,12 +237,13 @@ def _plain_proposal(proposal: Proposal, free: Week) -> dict[str, Any]:
         "score": proposal.score,
         "week": proposal.week,
         "reasons": [vars(reason) for reason in proposal.reasons],
-        "accept": _accept(proposal.slug, free),
+        "accept": _accept(proposal, free),
     }
 
 
-def _accept(slug: str, free: Week) -> str:
-    return f"claimbook paper status {slug} reading --week {free}"
+def _accept(proposal: Proposal, free: Week) -> str:
+    """The command that gives a paper its week: the one that it is planned for, else the first free one."""
+    return f"claimbook paper status {proposal.slug} reading --week {proposal.week or free}"
 
 
 def _weeks(count: int) -> str:

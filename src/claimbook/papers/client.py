@@ -35,7 +35,7 @@ from claimbook.papers.outcomes import (
     Unreachable,
 )
 from claimbook.papers.pace import Manners
-from claimbook.papers.transport import FailedError, Transport
+from claimbook.papers.transport import FailedError, Transport, server_name
 
 __all__ = ["BATCH", "ArxivClient", "Manners"]
 
@@ -63,7 +63,7 @@ class ArxivClient:
         report: Callable[[str], None] | None = None,
     ) -> None:
         self.url = _base(url or os.environ.get("CLAIMBOOK_ARXIV_URL") or _HOME)
-        self.cache = Cache(cache)
+        self.cache = Cache(cache if self.url == _HOME else cache / server_name(self.url))
         self.offline = offline
         self._transport = Transport(self.url, manners or Manners(), report or (lambda text: None))
 
@@ -266,8 +266,12 @@ def _address(url: str, batch: list[ArxivId]) -> str:
 
 def _base(url: str) -> str:
     """An address without its last slash. Raises PaperError when it is none."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a bracket or a port that is none
+        usable = False
+    if not usable:
         raise PaperError(
             f"{url!r} is no address of a server",
             fix=f"write one such as {_HOME}, or unset it",

@@ -70,8 +70,9 @@ class Added:
     """What became of a paper that was to be added."""
 
     slug: str
-    change: Literal["added", "new version", "updated", "there already"]
-    """Updated: the same version, and arXiv says something of it that meta.json did not."""
+    change: Literal["added", "restored", "new version", "updated", "there already"]
+    """Restored: it lay in the trash. Updated: the same version, and arXiv says something of it that meta.json
+    did not."""
     before: int | None
     """The newest version known before; None where there was no meta.json."""
     latest: int
@@ -159,14 +160,20 @@ def add(
 ) -> Added:
     """Take a paper in, or what arXiv says of one that is here: a note that is there is never touched.
 
-    slug: of a new paper, else made from its title; tags, status and a remark begin its note. Raises
-    PaperError when the slug is another paper's, RecordError when the paper's meta.json cannot be read.
+    slug: of a new paper, else made from its title; tags, status and a remark begin its note. A paper in the
+    trash comes back with its note. Raises PaperError when the slug is another paper's, RecordError when the
+    paper's meta.json cannot be read.
     """
     with writing(workspace):
         cards = catalogue(workspace)
         there = _slug_with(cards, entry.id.number)
         if there is not None:
             return _merge(workspace, there, entry, fetched_at)
+        removed = _removed(workspace, entry.id.number)
+        if removed is not None and (was := _removed_slug(removed)) not in cards:
+            move(removed, workspace.papers / was)
+            merged = _merge(workspace, was, entry, fetched_at)
+            return Added(was, "restored", merged.before, merged.latest)
         if slug is not None and check_slug(slug) in cards:
             raise PaperError(
                 f"{slug!r} is another paper's: {cards[slug].id or 'one that does not tell its arXiv id'}",
@@ -215,7 +222,7 @@ def remove(workspace: Workspace, slug: str) -> Path:
 def restore(workspace: Workspace, slug: str) -> None:
     """Bring back the paper that was removed last under a slug.
 
-    Raises PaperError when there is none in the trash, WorkspaceError when another has taken its place.
+    Raises PaperError when there is none in the trash, or when another paper has taken its place.
     """
     with writing(workspace):
         removed = sorted(_trash(workspace).glob("*"), key=lambda path: path.name)
@@ -234,6 +241,12 @@ def restore(workspace: Workspace, slug: str) -> None:
                 f"the same paper is in the library as {there!r}",
                 fix=f"remove that one first: `claimbook paper remove {there}`",
                 where=f"papers/{there}",
+            )
+        if (workspace.papers / slug).exists():
+            raise PaperError(
+                f"another paper is called {slug!r} by now",
+                fix=f"rename one of the two folders: papers/{slug}, or {named[-1].name} in the trash",
+                where=_trash(workspace),
             )
         move(named[-1], workspace.papers / slug)
 
@@ -425,6 +438,13 @@ def _slug_with(cards: Mapping[str, Card], number: str) -> str | None:
 
 def _trash(workspace: Workspace) -> Path:
     return workspace.papers / ".trash"
+
+
+def _removed(workspace: Workspace, number: str) -> Path | None:
+    """The folder of the trash that a paper was put into last."""
+    folders = sorted(_trash(workspace).glob("*"), key=lambda path: path.name[len(_removed_slug(path)) :])
+    cards = ((folder, card_of(folder.parent, folder.name)) for folder in reversed(folders))
+    return next((folder for folder, card in cards if card and card.id == number), None)
 
 
 def _removed_slug(path: Path) -> str:

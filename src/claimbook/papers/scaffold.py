@@ -84,5 +84,6 @@ def note(
     )
     sections = [f"## {heading}\n" for heading in HEADINGS[language]]
     if remark.strip():
-        sections.append(f"## {REMARK[language]}\n\n{remark.strip()}\n")
+        quoted = "\n".join(f"> {as_markdown(line)}".rstrip() for line in remark.strip().splitlines())
+        sections.append(f"## {REMARK[language]}\n\n{quoted}\n")
     return "\n".join([begin, *sections])

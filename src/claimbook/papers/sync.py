@@ -54,7 +54,11 @@ def sync(
     for paper in papers:
         outcome = outcomes[ArxivId(paper.meta.id)]
         brought: list[News] = []
-        if isinstance(outcome, Found | Stale):
-            brought = news(*update(workspace, paper.slug, outcome.entry, outcome.fetched_at))
+        try:
+            if isinstance(outcome, Found | Stale):
+                brought = news(*update(workspace, paper.slug, outcome.entry, outcome.fetched_at))
+        except ClaimbookError as error:  # moved or broken while arXiv was asked
+            unreadable.append(error)
+            continue
         synced.append(Synced(paper.slug, outcome, brought))
     return synced, unreadable

@@ -119,16 +119,19 @@ def _row(paper: Paper, experiments: list[Experiment], words: dict[str, str]) -> 
 
 
 def _result(experiment: Experiment, words: dict[str, str]) -> str:
-    """An experiment and its verdict, as far as that is of the seal in force."""
-    outcome = "not judged"
+    """An experiment and its verdict."""
+    outcome = outcome_of(experiment) or "not judged"
+    link = f"[{as_markdown(experiment.slug)}](../experiments/{quote(experiment.slug)}/)"
+    return f"{link} {words.get(outcome, outcome)}"
+
+
+def outcome_of(experiment: Experiment) -> str | None:
+    """The verdict under the seal in force; None where there is none, or none that can be read."""
     try:
         verdict, seal = experiment.verdict(), experiment.seal()
     except ClaimbookError:
-        verdict = seal = None
-    if verdict and seal and verdict.seal == seal.current.hash:
-        outcome = verdict.outcome
-    link = f"[{as_markdown(experiment.slug)}](../experiments/{quote(experiment.slug)}/)"
-    return f"{link} {words.get(outcome, outcome)}"
+        return None
+    return verdict.outcome if verdict and seal and verdict.seal == seal.current.hash else None
 
 
 def _complaint(slug: str, error: ClaimbookError) -> str:

@@ -49,8 +49,7 @@ class Transport:
     def __init__(self, server: str, manners: Manners, report: Callable[[str], None]) -> None:
         from platformdirs import user_state_path
 
-        host = re.sub(r"[^A-Za-z0-9.-]", "_", urlsplit(server).netloc)
-        self.pace = Pace(user_state_path("claimbook") / f"{host}.json", manners, report)
+        self.pace = Pace(user_state_path("claimbook") / f"{server_name(server)}.json", manners, report)
         self.manners = manners
         self.report = report
         self._denied: Denied | None = None
@@ -130,6 +129,14 @@ class Transport:
             raise _SilenceError(_why(error)) from error
 
 
+def server_name(url: str) -> str:
+    """A server as a file's name: host and port, without the user and password that an address may hold."""
+    parts = urlsplit(url)
+    return re.sub(
+        r"[^A-Za-z0-9.-]", "_", f"{parts.hostname}_{parts.port}" if parts.port else f"{parts.hostname}"
+    )
+
+
 def _session(whole: float) -> requests.Session:
     import requests
     from requests.adapters import HTTPAdapter
@@ -190,4 +197,6 @@ def _why(error: BaseException) -> str:
         return f"no connection to the server: {inner.strerror}"
     if isinstance(error, requests.exceptions.ChunkedEncodingError | ProtocolError):
         return "the answer broke off"
+    if isinstance(inner, ConnectionError):  # http.client's RemoteDisconnected has no number
+        return "the server closed the connection without an answer"
     return f"no connection to the server: {error}"

@@ -182,7 +182,7 @@ def _checked(fields: dict[str, Any], text: str, place: str) -> dict[str, Any]:
     if isinstance(fields.get("id"), float):
         raise RecordError(
             f"id: YAML reads {fields['id']} as a number and loses its zeros",
-            fix='put the arXiv id in quotes: id: "2103.00020"',
+            fix='put the arXiv id in quotes, all its zeros too: id: "YYMM.NNNNN"',
             where=place,
         )
     if isinstance(fields.get("week"), date):

@@ -19,7 +19,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "errors": ("What cannot be read", "읽을 수 없는 기록"),
     "withheld": (
         "No verdict is shown until the records can be read.",
-        "기록을 읽을 수 있을 때까지 판정을 보이지 않습니다.",
+        "기록을 읽을 수 있을 때까지 판정을 표시하지 않습니다.",
     ),
     "what_to_do": ("What to do", "할 일"),
     # the week, on the home page
@@ -32,13 +32,13 @@ _WORDS: dict[str, tuple[str, str]] = {
     "longest": ("Longest", "최장 기록"),
     "n_weeks": ("{n}", "{n}주"),
     "there": ("done:", "완료:"),
-    "lacking": ("to do:", "남음:"),
+    "lacking": ("to do:", "할 일:"),
     "step_read": ("Paper read", "논문 읽기"),
     "step_note": ("Note filled in", "노트 작성"),
     "step_sealed": ("Hypothesis sealed", "가설 봉인"),
-    "step_runs": ("Runs finished", "실행 완료"),
+    "step_runs": ("Runs finished", "실행 마치기"),
     "step_judged": ("Judged", "판정"),
-    "step_page": ("Page built", "페이지 생성"),
+    "step_page": ("Page built", "페이지 만들기"),
     "no_week_paper": (
         "No paper is set for this week. One is proposed by",
         "이번 주에 읽을 논문을 아직 정하지 않았습니다. 다음 명령으로 추천을 받아 보세요:",

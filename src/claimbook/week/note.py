@@ -23,7 +23,7 @@ _KNOWN_BY = (
     (4, r"method|approach|방법"),
     (0, r"problem|문제"),
 )
-_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+_COMMENT = re.compile(r"(?<!\\)<!--.*?(?:-->|\Z)", re.DOTALL)
 
 
 def lacks(body: str) -> str | None:
