@@ -39,8 +39,6 @@ _COUNTED = 1_000
 """Papers that are counted; of more it is said that there are at least so many."""
 _PART = re.compile(r'(-?)"([^"]*)"?|(\S+)')
 _TEXTS = "{title abstract authors}"
-_MARKS = [chr(code) for code in (*range(0x80), *range(0x2000, 0x2070)) if not chr(code).isalnum()]
-_APART = str.maketrans(dict.fromkeys(_MARKS, " "))
 
 
 @dataclass(frozen=True)
@@ -90,8 +88,8 @@ class _Query:
             raise PaperError(
                 "the query has no word that a paper must hold", fix="write a word", where=repr(words)
             )
-        self.words = [_spaced(part) for part in wanted]
-        """As they are looked for in texts."""
+        self.words = [_pattern(part) for part in wanted]
+        """Words and phrases as they are typed, to be found in texts in lower case."""
         parts = " AND ".join(map(_quoted, wanted))
         kind = f"categories : {_quoted(_category(category))}" if category else ""
         rest = "".join(f" NOT {_TEXTS} : {_quoted(part)}" for part in unwanted)
@@ -140,7 +138,7 @@ def _ranked(db: sqlite3.Connection, query: _Query, wanted: int) -> tuple[list[in
     return ranked, len(newest) < depth + len(titles)
 
 
-def _by_relevance(db: sqlite3.Connection, numbers: list[int], words: list[str]) -> list[int]:
+def _by_relevance(db: sqlite3.Connection, numbers: list[int], words: list[re.Pattern[str]]) -> list[int]:
     """The first of the numbers in the order of their texts; sorting keeps the newer of equals in front."""
     head = numbers[:_RANKED]
     marks = ", ".join("?" * len(head))
@@ -149,15 +147,22 @@ def _by_relevance(db: sqlite3.Connection, numbers: list[int], words: list[str]) 
     return sorted(head, key=lambda n: scores[n], reverse=True) + numbers[_RANKED:]
 
 
-def _relevance(words: list[str], title: str, abstract: str) -> tuple[int, int]:
+def _relevance(words: list[re.Pattern[str]], title: str, abstract: str) -> tuple[int, int]:
     """How many of the words the title has, and how often the abstract has any."""
-    title, abstract = _spaced(title), _spaced(abstract)
-    return sum(word in title for word in words), sum(abstract.count(word) for word in words)
+    title, abstract = title.lower(), abstract.lower()
+    return sum(bool(w.search(title)) for w in words), sum(len(w.findall(abstract)) for w in words)
 
 
-def _spaced(text: str) -> str:
-    """A text in lower case, its words between spaces."""
-    return f" {' '.join(text.lower().translate(_APART).split())} "
+def _pattern(part: str) -> re.Pattern[str]:
+    """A word, or words side by side, and not within a longer one.
+
+    What may not stand before the first is asked after it: a pattern that begins with letters is searched
+    eight times as fast as one that begins with a word's border.
+    """
+    first, *rest = re.findall(r"[^\W_]+", part.lower())
+    return re.compile(
+        rf"{first}(?<![^\W_]{first})" + "".join(rf"[\W_]+{word}" for word in rest) + r"(?![^\W_])"
+    )
 
 
 def _paper(db: sqlite3.Connection, n: int) -> Record:
