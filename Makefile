@@ -42,7 +42,7 @@ clean:
 	rm -rf $(VENV) $(PEERS) .claimbook site claimbook-demo
 
 # other tools, each in an environment of its own: MLflow's server for the tests, all of them for the benchmarks
-peers: $(PEERS)/mlflow/.installed $(PEERS)/aim/.installed $(PEERS)/trackio/.installed
+peers: $(PEERS)/mlflow/.installed $(PEERS)/aim/.installed $(PEERS)/trackio/.installed $(PEERS)/tantivy/.installed
 
 $(PEERS)/%/.installed: tests/peers/%.txt
 	@echo "installing $* into $(PEERS)/$* …"

@@ -12,11 +12,14 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import Stemmer
 from snapshots import FIRST, many, paper, write
 
 from claimbook.errors import PaperError
 from claimbook.papers.discover import Found, Record, build, search
 from claimbook.workspace import Workspace
+
+PORTER = Stemmer.Stemmer("porter")
 
 
 @pytest.fixture
@@ -210,12 +213,7 @@ class Scanned:
 
 @cache
 def stem(word: str) -> str:
-    return str(porter().stemWord(word))
-
-
-@cache
-def porter():
-    return pytest.importorskip("Stemmer").Stemmer("porter")
+    return str(PORTER.stemWord(word))
 
 
 def stemmed(text: str) -> str:

@@ -6,12 +6,12 @@ search      words, category and dates to papers, the best first
 
 Knows nothing of the library and asks no network.
 
-SQLite FTS5 was chosen over tantivy 0.27 with tests/benchmarks/discover.py. Medians over fifteen kinds of
-questions: 2 to 15 ms at 100,000 papers (tantivy 0.2 to 16), 8 to 20 ms at a million, but 89 for a rare
-phrase of common words (tantivy 1 to 56, and 212 for a phrase of very common ones). FTS5 takes the newest of
-many, where tantivy ranks them all, and finds a known paper as well. By this measure, at 3 million very
-common words stay where they are, the rare phrase takes 0.3 s, and the index 7.6 GB. It is part of Python,
-and what was read of a file is one transaction with the place in it.
+SQLite FTS5 was chosen over tantivy 0.27 with tests/benchmarks/discover.py, fifteen kinds of questions.
+Medians at 100,000 papers: 3 to 16 ms, tantivy 0.2 to 16; at a million: 5 to 16 ms and 86 for a rare phrase of
+common words, tantivy 2 to 39 and 186 for a phrase of very common ones. FTS5 compares the newest of many: it
+takes no longer for more of them; tantivy ranks them all, and both find known papers about as often. Projected
+to 3 million: very common words as before, the rare phrase 0.3 s, 7.6 GB, 16 minutes to build. FTS5 comes with
+Python, and what was read of a file is one transaction with the place in it.
 """
 
 from claimbook.papers.discover.index import Built, Progress, build
