@@ -434,6 +434,13 @@ def finished_runs(entry: SealEntry, runs: Iterable[Run]) -> dict[tuple[str, int]
     return found
 
 
+def written_or_sealed(workspace: Workspace) -> list[Experiment]:
+    """The experiments of a workspace, by slug, also those whose hypothesis.toml has gone missing."""
+    marks = ("hypothesis.toml", "seal.json")
+    folders = {path.parent for mark in marks for path in workspace.experiments.glob(f"[!.]*/{mark}")}
+    return [Experiment(folder) for folder in sorted(folders) if folder.name != BY_HAND]
+
+
 def experiments(workspace: Workspace) -> list[Experiment]:
     """All experiments of a workspace that have a hypothesis, by slug."""
     return [Experiment.of(workspace, slug) for slug in workspace.slugs("experiments")]

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from claimbook.cli.asking import Answer
     from claimbook.index import Index
     from claimbook.papers.imports import Imported, Item
-    from claimbook.papers.library import Status
     from claimbook.records import Claim, Paper
+    from claimbook.records.paper import Status
     from claimbook.workspace import Workspace
 
 _STATUS = click.Choice(["queued", "reading", "read"])

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from claimbook.errors import ClaimbookError
 from claimbook.papers.client import BATCH, ArxivClient
 from claimbook.papers.ids import ArxivId
-from claimbook.papers.library import Added, Card, Status, add, catalogue
+from claimbook.papers.library import Added, Card, add, catalogue
 from claimbook.papers.outcomes import Found, Listing, Outcome, Stale
+from claimbook.records.paper import Status
 from claimbook.workspace import Workspace
 
 

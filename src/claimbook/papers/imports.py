@@ -14,15 +14,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from claimbook.errors import PaperError
 from claimbook.papers.ids import ArxivId, Complaint, find_all, parse
+from claimbook.records.paper import Status
 
 if TYPE_CHECKING:
     from bibtexparser.model import ParsingFailedBlock
-
-Status = Literal["queued", "reading", "read"]
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from typing import Literal
 import msgspec
 
 from claimbook.errors import ClaimbookError, PaperError, RecordError, WorkspaceError
-from claimbook.experiments import BY_HAND, Experiment
+from claimbook.experiments import Experiment, written_or_sealed
 from claimbook.papers import scaffold
 from claimbook.papers.front_matter import Value, set_fields
 from claimbook.papers.ids import ArxivId, parse
@@ -33,10 +33,9 @@ from claimbook.papers.metadata import metadata
 from claimbook.papers.outcomes import Entry
 from claimbook.papers.titles import slug_of
 from claimbook.records import Paper, PaperMeta, decode_json, encode_json
-from claimbook.records.paper import read_paper
+from claimbook.records.paper import Status, read_paper
 from claimbook.workspace import Workspace, check_slug, move, nearest, write_bytes, write_json
 
-Status = Literal["queued", "reading", "read"]
 _LOCK_SECONDS = 30
 _LEFT_BEHIND = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 """What a process that was killed while writing leaves: of `workspace.write_bytes`, and of a new paper."""
@@ -141,7 +140,7 @@ def find(workspace: Workspace, name: str) -> str:
 def experiments_on(workspace: Workspace) -> dict[str, list[Experiment]]:
     """The experiments on each paper, by the paper's slug. One that cannot be read is left out."""
     found: dict[str, list[Experiment]] = {}
-    for experiment in _experiments(workspace):
+    for experiment in written_or_sealed(workspace):
         with suppress(ClaimbookError, OSError):
             for slug in _papers_of(experiment):
                 found.setdefault(slug, []).append(experiment)
@@ -206,7 +205,7 @@ def remove(workspace: Workspace, slug: str) -> Path:
     """
     with writing(workspace):
         folder = workspace.paper(slug)
-        resting = [one.slug for one in _experiments(workspace) if slug in _papers_of(one)]
+        resting = [one.slug for one in written_or_sealed(workspace) if slug in _papers_of(one)]
         if resting:
             raise PaperError(
                 f"{', '.join(resting)} {'rest' if len(resting) > 1 else 'rests'} on this paper: "
@@ -390,13 +389,6 @@ def _sweep(folder: Path) -> None:
     for path in folder.glob(".*.tmp"):
         if _LEFT_BEHIND.fullmatch(path.name):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _experiments(workspace: Workspace) -> list[Experiment]:
-    """The experiments, also those whose hypothesis.toml has gone missing."""
-    marks = ("hypothesis.toml", "seal.json")
-    folders = {path.parent for mark in marks for path in workspace.experiments.glob(f"[!.]*/{mark}")}
-    return [Experiment(folder) for folder in sorted(folders) if folder.name != BY_HAND]
 
 
 def _papers_of(experiment: Experiment) -> set[str]:

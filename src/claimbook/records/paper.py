@@ -9,6 +9,9 @@ from claimbook.errors import RecordError
 from claimbook.records.schema import MachineRecord, Record, convert, decode_json, split_front_matter
 from claimbook.workspace import is_week
 
+Status = Literal["queued", "reading", "read"]
+"""How far the reading of a paper is."""
+
 
 class Scale(Record, frozen=True):
     """How large a training was: what a verdict at another scale cannot speak for."""
@@ -121,7 +124,7 @@ class PaperNote(Record, frozen=True):
 
     id: str
     read_version: int | None = None
-    status: Literal["queued", "reading", "read"] = "queued"
+    status: Status = "queued"
     week: str | None = None
     """ISO week of the reading, such as 2026-W48."""
     tags: list[str] = []

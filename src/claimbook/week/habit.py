@@ -20,7 +20,7 @@ from datetime import datetime
 from typing import Literal
 
 from claimbook.errors import ClaimbookError
-from claimbook.experiments import BY_HAND, Experiment
+from claimbook.experiments import written_or_sealed
 from claimbook.papers.library import holdings
 from claimbook.week.calendar import Calendar, Week, weeks_of
 from claimbook.week.progress import Progress, Trial, page_item, progress, read_trial
@@ -167,14 +167,11 @@ def read(workspace: Workspace, now: datetime, *, building: bool = False) -> Habi
 
 def _trials(workspace: Workspace, problems: list[ClaimbookError]) -> Iterator[Trial]:
     """All experiments, also those whose hypothesis.toml has gone missing; complaints go to `problems`."""
-    marks = ("hypothesis.toml", "seal.json")
-    folders = {path.parent for mark in marks for path in workspace.experiments.glob(f"*/{mark}")}
-    for folder in sorted(folders):
-        if folder.name != BY_HAND:
-            try:
-                yield read_trial(Experiment(folder))
-            except ClaimbookError as error:
-                problems.append(error)
+    for experiment in written_or_sealed(workspace):
+        try:
+            yield read_trial(experiment)
+        except ClaimbookError as error:
+            problems.append(error)
 
 
 def _from(first: Week | None, last: Week) -> Iterator[Week]:
