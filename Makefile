@@ -17,12 +17,13 @@ demo: $(VENV)/.installed  ## the whole way on the embedded catalog
 test: $(VENV)/.installed-dev $(PEERS)/mlflow/.installed  ## all tests but the slow ones
 	$(PYTHON) -m pytest -m "not slow"
 
-bench: $(VENV)/.installed-dev  ## the log beside MLflow, Aim, trackio and sqlite3; the index, the library, discover
+bench: $(VENV)/.installed-dev  ## the log, the index, the library, discover and batches, beside their peers
 	-$(MAKE) --keep-going peers
 	$(PYTHON) tests/benchmarks/log.py
 	$(PYTHON) tests/benchmarks/index.py
 	$(PYTHON) tests/benchmarks/papers.py
 	$(PYTHON) tests/benchmarks/discover.py
+	$(PYTHON) tests/benchmarks/batches.py
 
 test-slow: $(VENV)/.installed-dev  ## the slow tests
 	$(PYTHON) -m pytest -m slow
@@ -42,7 +43,8 @@ clean:
 	rm -rf $(VENV) $(PEERS) .claimbook site claimbook-demo
 
 # other tools, each in an environment of its own: MLflow's server for the tests, all of them for the benchmarks
-peers: $(PEERS)/mlflow/.installed $(PEERS)/aim/.installed $(PEERS)/trackio/.installed $(PEERS)/tantivy/.installed
+peers: $(PEERS)/mlflow/.installed $(PEERS)/aim/.installed $(PEERS)/trackio/.installed $(PEERS)/tantivy/.installed \
+       $(PEERS)/ploomber/.installed
 
 $(PEERS)/%/.installed: tests/peers/%.txt
 	@echo "installing $* into $(PEERS)/$* …"

@@ -17,6 +17,8 @@ from claimbook import workspace
 from claimbook.experiments import Experiment
 from claimbook.judge.of_experiment import judge_experiment
 from claimbook.runner import batch, sealing
+from claimbook.runner.local import LocalEngine
+from claimbook.runner.slots import Limits, places
 from claimbook.workspace import Workspace
 
 HYPOTHESIS = """\
@@ -174,6 +176,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     experiment.mkdir(parents=True)
     (experiment / "hypothesis.toml").write_text(HYPOTHESIS)
     monkeypatch.chdir(root)
+    monkeypatch.setenv("TOY_WORKSPACE", str(root))  # by which the processes that a test starts are found
     monkeypatch.delenv("CLAIMBOOK_ROOT", raising=False)
     monkeypatch.delenv("CLAIMBOOK_CACHE", raising=False)
     return workspace.find(root)
@@ -200,7 +203,7 @@ def judged(toy: Workspace, judged_once: Path) -> Workspace:
         notebook.write_text(text.replace("chance=", f"{scale}\\n        chance="))
         experiment = Experiment.of(toy, "toy")
         sealing.seal(toy, experiment)
-        batch.execute(toy, [batch.plan(toy, experiment)], slots=2)
+        batch.execute(toy, [batch.plan(toy, experiment)], engine=LocalEngine(Limits(threads=1), places(2)))
         experiment.save_verdict(judge_experiment(toy, experiment))
         shutil.copytree(toy.root, judged_once)
     shutil.copytree(judged_once, toy.root, dirs_exist_ok=True)

@@ -32,10 +32,12 @@ def test_the_whole_way_from_seal_to_page(toy):
     assert checked["smallest_p"] == 0.03125
     assert checked["problems"] == []
     assert "sealed toy" in claimbook("seal", "toy").stdout
-    runs = json.loads(claimbook("run", "toy", "-j", "2", "--json").stdout)
-    assert len(runs) == 18
-    assert {run["status"] for run in runs} == {"finished"}
-    assert {run["kind"] for run in runs} == {"confirmatory"}
+    events = [json.loads(line) for line in claimbook("run", "toy", "-j", "2", "--json").stdout.splitlines()]
+    ended = [event for event in events if event["event"] == "ended"]
+    assert len(ended) == 18
+    assert {event["status"] for event in ended} == {"finished"}
+    assert (events[0]["event"], events[-1]["counts"]) == ("opened", {"finished": 18})
+    assert {run.kind for run in Experiment.of(toy, "toy").runs()} == {"confirmatory"}
     first = claimbook("judge", "toy").stdout
     assert "hit@1" in first
     verdict = (toy.experiments / "toy" / "verdict.json").read_bytes()
@@ -56,7 +58,7 @@ def test_a_user_error_is_two_lines_and_exit_code_1(toy, edit):
     done = claimbook("seal", "toy", check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "error: experiments/toy/hypothesis.toml:5: there is no field 'metrik'",
+        "error: experiments/toy/hypothesis.toml:5: there is no field 'metrik', did you mean 'metric'?",
         "  what to do: remove it or mend its name; known: title, paper, claim, notebook, metric, margin, "
         "seeds, arms, direction, kind, alpha, scope, questions, parameters, controls, control_margin",
     ]

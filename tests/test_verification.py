@@ -20,8 +20,9 @@ from claimbook.experiments import Experiment
 from claimbook.judge.of_experiment import judge_experiment
 from claimbook.records import Process, Rerun, SealEntry, Verdict
 from claimbook.runner import sealing
+from claimbook.runner.local import LocalEngine
 from claimbook.runner.replication import prepare, replicate
-from claimbook.runner.supervise import Limits
+from claimbook.runner.slots import Limits, places
 from claimbook.verification import Verification, verify, verify_here
 from claimbook.workspace import Workspace
 
@@ -401,7 +402,9 @@ def made_again(space: Workspace, experiment: Experiment) -> Rerun:
         experiment.enter_end(again)
     prepared = prepare(space, experiment)
     assert prepared.plan is None or prepared.plan.missing == []
-    (rerun,) = replicate(space, [prepared], slots=1, limits=Limits(), report=lambda progress: None)
+    (rerun,) = replicate(
+        space, [prepared], engine=LocalEngine(Limits(), places(1)), report=lambda progress: None
+    )
     return rerun
 
 
@@ -431,7 +434,10 @@ def test_a_rerun_stays_true_when_another_of_the_family_is_judged_later(judged, e
 def test_a_rerun_that_could_not_start_stays_true_when_its_verdict_is_judged_anew(judged, experiment):
     away = judged.notebook("toy").rename(judged.root / "toy.ipynb")
     (rerun,) = replicate(
-        judged, [prepare(judged, experiment)], slots=1, limits=Limits(), report=lambda progress: None
+        judged,
+        [prepare(judged, experiment)],
+        engine=LocalEngine(Limits(), places(1)),
+        report=lambda progress: None,
     )
     assert (rerun.result, rerun.was) == ("no longer runs", "supported")
     away.rename(judged.notebooks / "toy.ipynb")

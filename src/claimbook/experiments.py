@@ -68,6 +68,8 @@ from claimbook.workspace import (
 
 BY_HAND = "exploratory"
 """The folder under experiments/ for runs that belong to no hypothesis."""
+BATCHES = "batches"
+"""The folder under experiments/ for the journals of batches."""
 RUN_FILES = ("run.json", "metrics.jsonl", "items.parquet", "notebook.ipynb")
 """What the ledger fixes of a run's folder when it has ended."""
 HEARTBEAT = 15.0
@@ -267,10 +269,19 @@ class Experiment:
         self._enter("ended", run, at=run.ended or run.started, status=run.status, late=late)
 
     def enter_late(self) -> list[str]:
-        """Enter the ends that a supervisor recorded and did not live to enter; returns their runs' ids."""
+        """Enter the ends that a supervisor recorded and did not live to enter; returns their runs' ids.
+
+        One that lives will do so itself.
+        """
         ledger = self.ledger()
         waiting = ledger.started().keys() - ledger.ended().keys()
-        found = [run for run in self.runs() if run.id in waiting and run.status not in ("running", "lost")]
+        found = [
+            run
+            for run in self.runs()
+            if run.id in waiting
+            and run.status not in ("running", "lost")
+            and (run.process == this_process() or not _lives(run, self.run_folder(run.id)))
+        ]
         for run in found:
             self.enter_end(run, late=True)
         return [run.id for run in found]
@@ -357,7 +368,6 @@ class Experiment:
 
     def _enter(self, event: Literal["started", "ended"], run: Run, **fields: Any) -> None:
         with _chained(self.ledger_path, f"{self.slug}-ledger") as file:
-            before = self.ledger().hashes
             line = LedgerLine(
                 event=event,
                 run=run.id,
@@ -365,7 +375,7 @@ class Experiment:
                 seed=run.seed,
                 seal=run.seal,
                 files=self.file_hashes(run.id) if event == "ended" else {},
-                previous=before[-1] if before else None,
+                previous=_last_hash(self),
                 **fields,
             )
             append_line(file, ledger_line(line))
@@ -421,6 +431,44 @@ def _chained(path: Path, lock: str) -> Iterator[IO[bytes]]:
         os.fsync(file.fileno())
         if new:
             sync_folder(path.parent)
+
+
+class LedgerReader:
+    """A ledger as it grows: what was added is read, what was read before is not read again."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._path = experiment.ledger_path
+        self._name = f"experiments/{experiment.slug}/{self._path.name}"
+        self._size = self._lines = 0
+        self.last: str | None = None
+        """Hash of the last line that was read."""
+
+    def added(self) -> list[LedgerLine]:
+        """The lines that were added since the last call. Raises RecordError as `Experiment.ledger` does."""
+        try:
+            with self._path.open("rb") as file:
+                if file.seek(0, os.SEEK_END) < self._size:  # another file: a branch was checked out
+                    self._size, self._lines, self.last = 0, 0, None
+                file.seek(self._size)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        ledger = read_ledger(data, self._name, first=self._lines + 1)
+        self._size += data.rfind(b"\n") + 1
+        self._lines += len(ledger.lines)
+        if ledger.hashes:
+            self.last = ledger.hashes[-1]
+        return ledger.lines
+
+
+_readers: dict[Path, LedgerReader] = {}
+
+
+def _last_hash(experiment: Experiment) -> str | None:
+    """Hash of a ledger's last line; the lines before were read when this process appended its last one."""
+    reader = _readers.setdefault(experiment.ledger_path.resolve(), LedgerReader(experiment))
+    reader.added()
+    return reader.last
 
 
 def finished_runs(entry: SealEntry, runs: Iterable[Run]) -> dict[tuple[str, int], Run]:
@@ -491,10 +539,14 @@ def as_it_is(run: Run, folder: Path) -> Run:
     On this machine the process itself tells, by its id and the time of its creation; on another one the
     heartbeat does.
     """
-    if run.status != "running":
+    if run.status != "running" or _lives(run, folder):
         return run
-    alive = is_alive(run.process) if run.process.host == _host() else _beats(run, folder)
-    return run if alive else msgspec.structs.replace(run, status="lost")
+    return msgspec.structs.replace(run, status="lost")
+
+
+def _lives(run: Run, folder: Path) -> bool:
+    """Whether the process that supervises a run is there."""
+    return is_alive(run.process) if run.process.host == _host() else _beats(run, folder)
 
 
 def _beats(run: Run, folder: Path) -> bool:

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ import msgspec
 
 from claimbook import experiments, workspace
 from claimbook.errors import ClaimbookError, RunError
+from claimbook.papers.ids import ArxivId
 from claimbook.records import Failure, Finish, ItemScores, Run, Scale, Step, decode_json
 from claimbook.records.run import agree
 from claimbook.surroundings import GitState, distributions, kernel_environment, peak_memory, redacted
@@ -300,11 +301,18 @@ def _declared_parameters(caller: FrameType) -> dict[str, Any]:
     Other globals are left alone, and so is a text that an environment variable holds: either may be a secret.
     """
     declared = caller.f_globals.get("__annotations__", {})
-    values = {name: caller.f_globals.get(name) for name in declared}
+    values = {name: _as_recorded(caller.f_globals.get(name)) for name in declared}
     known = {text for text in os.environ.values() if len(text) >= 8}
     return {
         name: value for name, value in values.items() if _is_simple(value) and not _holds_secret(value, known)
     }
+
+
+def _as_recorded(value: object) -> object:
+    """A parameter's value as a record keeps it: paths and papers are texts there."""
+    if isinstance(value, list):
+        return [_as_recorded(one) for one in value]
+    return str(value) if isinstance(value, PurePath | ArxivId) else value
 
 
 def _holds_secret(value: Any, known: set[str]) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import claimbook
 from claimbook.errors import WorkspaceError
-from claimbook.experiments import BY_HAND
+from claimbook.experiments import BATCHES, BY_HAND
 from claimbook.records import Claim
 from claimbook.workspace import Workspace, check_slug, find, write_bytes
 
@@ -151,8 +151,9 @@ def new_experiment(workspace: Workspace, slug: str, paper: str, claim: Claim, no
     Raises WorkspaceError when the experiment or the notebook's name is wrong, or the folder exists.
     """
     workspace.notebook(notebook)
-    if slug == BY_HAND:
-        raise WorkspaceError(f"{slug!r} is the folder of runs by hand", fix="choose another slug")
+    if slug in (BY_HAND, BATCHES):
+        what = "runs by hand" if slug == BY_HAND else "the journals of batches"
+        raise WorkspaceError(f"{slug!r} is the folder of {what}", fix="choose another slug")
     folder = workspace.experiments / check_slug(slug)
     if folder.exists():
         raise WorkspaceError("the experiment exists already", fix="choose another slug", where=folder)

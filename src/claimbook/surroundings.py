@@ -54,15 +54,26 @@ def redacted(text: str) -> str:
 
 def _is_secret(name: str, value: str) -> bool:
     """By its name; or a long word of letters and digits, which a path, a locale or a version is not."""
+    if name in ("PWD", "OLDPWD"):  # folders
+        return False
     if len(value) >= 6 and _SECRET_NAME.search(name):
         return True
     word = re.fullmatch(r"[A-Za-z0-9_\-+=]{20,}", value) is not None
     return word and any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
 
 
-@cache
 def distributions() -> dict[str, str]:
-    """Python, the versions that matter most, and a hash over every installed distribution."""
+    """Python, the versions that matter most, and a hash over every installed distribution.
+
+    As they are now: a batch may outlast an installation.
+    """
+    folders = [Path(entry) for entry in sys.path if entry]
+    return _distributions(tuple(folder.stat().st_mtime_ns for folder in folders if folder.is_dir()))
+
+
+@cache
+def _distributions(changed: tuple[int, ...]) -> dict[str, str]:
+    """What is installed while the folders that it lies in have these times of change."""
     installed = {d.name.lower(): d.version for d in metadata.distributions() if d.name}
     lines = "\n".join(f"{name}=={version}" for name, version in sorted(installed.items()))
     return {

@@ -13,14 +13,17 @@ import re
 import secrets
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import IO, Any, Literal, get_args
+from typing import IO, TYPE_CHECKING, Any, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from claimbook.errors import WorkspaceError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 Language = Literal["en", "ko"]
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
@@ -91,12 +94,38 @@ class Workspace:
         mark = {"papers": "README.md", "experiments": "hypothesis.toml"}[kind]
         return sorted(p.parent.name for p in (self.root / kind).glob(f"[!.]*/{mark}"))
 
-    def lock(self, name: str) -> Any:
+    def lock(self, name: str, *, shared: bool = False) -> AbstractContextManager[None]:
         """A context manager that holds a lock between processes; the operating system frees it on death.
 
-        Raises WorkspaceError at once when another process holds it.
+        Any number may hold it `shared`, or one alone. Raises WorkspaceError at once when it cannot be had.
         """
-        return _lock(self.root / ".claimbook" / "locks" / f"{name}.lock", name)
+        return _lock(self._lock_path(name), name, shared)
+
+    def claim(self, name: str) -> AbstractContextManager[Any] | None:
+        """Claim something that one process does at a time; None when another has claimed it.
+
+        What is returned is held already, until it is left; the operating system frees it on death.
+        """
+        from filelock import Timeout
+
+        try:
+            return self._file_lock(name).acquire(timeout=0)
+        except Timeout:
+            return None
+
+    def turn(self, name: str) -> AbstractContextManager[Any]:
+        """A context manager that waits for its turn at something short that one process does at a time."""
+        return self._file_lock(name)
+
+    def _file_lock(self, name: str) -> FileLock:
+        from filelock import FileLock
+
+        path = self._lock_path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(path, thread_local=False)  # it belongs to whoever has the object
+
+    def _lock_path(self, name: str) -> Path:
+        return self.root / ".claimbook" / "locks" / f"{name}.lock"
 
     def _existing(self, parent: Path, slug: str, what: str, how: str) -> Path:
         path = parent / check_slug(slug)
@@ -259,23 +288,21 @@ def write_json(path: Path, value: Any, *, durable: Durable = "yes") -> None:
 
 
 @contextmanager
-def _lock(path: Path, name: str) -> Iterator[None]:
-    from filelock import FileLock, Timeout
+def _lock(path: Path, name: str, shared: bool) -> Iterator[None]:
+    from filelock import ReadWriteLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
+    lock = ReadWriteLock(path)
     try:
-        lock.acquire(timeout=0)
+        held = lock.acquire_read(timeout=0) if shared else lock.acquire_write(timeout=0)
     except Timeout:
         raise WorkspaceError(
             f"another claimbook process is working on {name!r}",
             fix="wait until it has finished, or stop it; the lock goes with the process",
             where=path,
         ) from None
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def sync_folder(folder: Path) -> None:

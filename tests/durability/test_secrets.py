@@ -17,7 +17,8 @@ from nbclient import NotebookClient
 from claimbook import session
 from claimbook.experiments import BY_HAND, Experiment
 from claimbook.runner import batch
-from claimbook.runner.supervise import Limits
+from claimbook.runner.local import LocalEngine
+from claimbook.runner.slots import Limits, places
 from claimbook.session import start
 from claimbook.site import build
 from claimbook.workspace import Workspace
@@ -123,7 +124,7 @@ def test_a_supervised_run_that_finishes_records_no_secret(space, monkeypatch):
     experiment = Experiment.of(space, "toy")
     plan = batch.plan(space, experiment, seeds=[101])
     plan.missing[:] = plan.missing[:1]
-    (run,) = batch.execute(space, [plan], limits=Limits(seconds=60, threads=1))
+    (run,) = batch.execute(space, [plan], engine=LocalEngine(Limits(seconds=60, threads=1), places()))
     assert run.status == "finished"
     assert run.git["commit"]
     build(space)

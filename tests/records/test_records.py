@@ -66,7 +66,7 @@ def test_a_control_changes_the_treatment_and_nothing_else():
         ('metric   = "recall@1"', 'metric   = " "', "hypothesis.toml:5: metric is empty"),
         ('loss = "sigmoid"', "loss = nan", "loss is nan"),
         ("margin   = 0.01", 'margin   = "a"', "hypothesis.toml:6: margin: Expected `float`, got `str`"),
-        ("margin   = 0.01", "marign   = 0.01", "hypothesis.toml:6: there is no field 'marign'"),
+        ("margin   = 0.01", "marign   = 0.01", "hypothesis.toml:6: there is no field 'marign', did you mean"),
         ("margin   = 0.01\n", "", "hypothesis.toml: the field 'margin' is missing"),
         ("margin   = 0.01", "margin   = 0.01\nalpha = 0.7", "hypothesis.toml:7: alpha is 0.7"),
         ("seeds    = [0, 1, 2, 3, 4, 5]", "seeds    = [0, 0]", "hypothesis.toml:7: seeds repeat"),

@@ -14,10 +14,11 @@ import psutil
 import pytest
 from msgspec.structs import replace
 
-from claimbook.errors import RunError, WorkspaceError
+from claimbook.errors import RunError
 from claimbook.experiments import Experiment
 from claimbook.runner import batch, sealing
-from claimbook.runner.supervise import Limits
+from claimbook.runner.local import LocalEngine
+from claimbook.runner.slots import Limits, places
 
 QUICK = Limits(seconds=60, threads=1)
 
@@ -34,7 +35,7 @@ def only_baseline(toy, experiment, crash: str, limits: Limits = QUICK):
     """Execute one run whose notebook misbehaves."""
     plan = batch.plan(toy, experiment, changes={"crash": crash})
     plan.missing[:] = [("baseline", 0)]
-    (run,) = batch.execute(toy, [plan], limits=limits)
+    (run,) = batch.execute(toy, [plan], engine=LocalEngine(limits, places()))
     (recorded,) = experiment.runs()
     assert recorded == run
     assert processes_of(experiment) == []
@@ -42,13 +43,13 @@ def only_baseline(toy, experiment, crash: str, limits: Limits = QUICK):
 
 
 def processes_of(experiment: Experiment) -> list[psutil.Process]:
-    """Living workers and kernels; kernels are told by the run folder in their environment."""
+    """Living workers, fork servers, keepers and kernels of its workspace: all but the command line itself."""
     found = []
     for process in psutil.process_iter():
         try:
-            of_run = process.environ().get("CLAIMBOOK_RUN", "").startswith(str(experiment.folder))
-            is_worker = "claimbook.runner.worker" in process.cmdline()
-            if (of_run or is_worker) and process.status() != psutil.STATUS_ZOMBIE:
+            here = process.environ().get("TOY_WORKSPACE") == str(experiment.folder.parent.parent)
+            is_ours = "claimbook.cli" in " ".join(process.cmdline()) or process.pid == os.getpid()
+            if here and not is_ours and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except psutil.Error:
             continue
@@ -77,7 +78,7 @@ def start_hanging_batch(experiment: Experiment) -> subprocess.Popen:
 
 
 def test_a_finished_run_records_what_it_depended_on(toy, experiment):
-    runs = batch.execute(toy, [batch.plan(toy, experiment)], limits=QUICK)
+    runs = batch.execute(toy, [batch.plan(toy, experiment)], engine=LocalEngine(QUICK, places()))
     assert [(r.arm, r.status, r.metrics) for r in runs] == [
         ("baseline", "finished", {"hit@1": 0.2}),
         ("treatment", "finished", {"hit@1": 0.6}),
@@ -101,7 +102,7 @@ def test_a_finished_run_records_what_it_depended_on(toy, experiment):
 
 
 def test_finished_runs_are_reused_until_the_code_changes(toy, experiment):
-    batch.execute(toy, [batch.plan(toy, experiment)], limits=QUICK)
+    batch.execute(toy, [batch.plan(toy, experiment)], engine=LocalEngine(QUICK, places()))
     again = batch.plan(toy, experiment)
     assert again.missing == []
     assert len(again.reused) == 2
@@ -172,7 +173,7 @@ def test_a_run_whose_code_changed_under_it_does_not_count(toy, experiment):
 
 def test_failed_runs_are_made_again_and_finished_ones_kept(toy, experiment):
     only_baseline(toy, experiment, "raise")
-    runs = batch.execute(toy, [batch.plan(toy, experiment)], limits=QUICK)
+    runs = batch.execute(toy, [batch.plan(toy, experiment)], engine=LocalEngine(QUICK, places()))
     assert [run.status for run in runs] == ["finished", "finished"]
     assert sorted(run.status for run in experiment.runs()) == ["failed", "finished", "finished"]
 
@@ -181,7 +182,7 @@ def test_after_kill_9_of_the_runner_the_run_is_lost_and_nothing_lives_on(toy, ex
     process = start_hanging_batch(experiment)
     (running,) = experiment.runs()
     assert running.status == "running"
-    assert len(processes_of(experiment)) == 2
+    assert processes_of(experiment) != []
     process.kill()
     process.wait()
     wait_until(lambda: processes_of(experiment) == [], 5, "worker and kernel are gone")
@@ -192,7 +193,8 @@ def test_after_kill_9_of_the_runner_the_run_is_lost_and_nothing_lives_on(toy, ex
 
 def test_after_kill_9_of_the_kernel_the_run_is_failed(toy, experiment):
     process = start_hanging_batch(experiment)
-    (kernel,) = [p for p in processes_of(experiment) if "ipykernel_launcher" in p.cmdline()]
+    others = [p for p in processes_of(experiment) if "claimbook.runner.worker" not in p.cmdline()]
+    (kernel,) = [p for p in others if p.num_threads() > 1]  # its keeper and the fork server have one
     kernel.kill()
     assert wait_until(lambda: experiment.runs()[0].status == "failed", 10, "the record says failed")
     assert experiment.runs()[0].failure.error == "KernelDied"
@@ -216,16 +218,6 @@ def test_ctrl_c_records_the_run_and_leaves_no_process_within_3_seconds(toy, expe
     assert not list(Path(experiment.folder).rglob("*.tmp"))
 
 
-def test_two_batches_on_one_experiment_do_not_mix(toy, experiment):
-    process = start_hanging_batch(experiment)
-    try:
-        with pytest.raises(WorkspaceError, match="another claimbook process is working on 'toy'"):
-            batch.execute(toy, [batch.plan(toy, experiment)], limits=QUICK)
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=10)
-
-
 def test_a_wrong_parameter_is_refused_before_any_kernel_starts(toy, experiment, edit):
     edit("effect = 0.6", "efect = 0.6")
     with pytest.raises(RunError, match="no parameter 'efect', did you mean 'effect'"):
@@ -237,7 +229,7 @@ def test_a_wrong_parameter_is_refused_before_any_kernel_starts(toy, experiment, 
 
 
 def test_runs_in_two_slots_give_what_one_slot_gives(toy, experiment):
-    batch.execute(toy, [batch.plan(toy, experiment)], slots=2, limits=QUICK)
+    batch.execute(toy, [batch.plan(toy, experiment)], engine=LocalEngine(QUICK, places(2)))
     assert [run.metrics for run in sorted(experiment.runs(), key=lambda r: r.arm)] == [
         {"hit@1": 0.2},
         {"hit@1": 0.6},
@@ -248,7 +240,7 @@ def test_what_a_notebook_started_ends_with_its_run(toy, experiment):
     notebook = toy.notebook("toy")
     start = "import subprocess; subprocess.Popen(['sleep', '6060'], start_new_session=True)"
     notebook.write_text(notebook.read_text().replace("import os, random", f"{start}\\nimport os, random"))
-    batch.execute(toy, [batch.plan(toy, experiment)], limits=QUICK)
+    batch.execute(toy, [batch.plan(toy, experiment)], engine=LocalEngine(QUICK, places()))
     assert [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "6060"]] == []
 
 
@@ -272,7 +264,7 @@ def test_the_kernel_works_in_the_runners_workspace_whatever_the_variables_say(to
     monkeypatch.chdir(toy.root.parent)
     monkeypatch.setenv("CLAIMBOOK_ROOT", "workspace")
     monkeypatch.setenv("CLAIMBOOK_CACHE", "elsewhere")
-    runs = batch.execute(toy, [batch.plan(toy, experiment)], limits=QUICK)
+    runs = batch.execute(toy, [batch.plan(toy, experiment)], engine=LocalEngine(QUICK, places()))
     assert [run.status for run in runs] == ["finished", "finished"]
 
 
@@ -283,7 +275,7 @@ def test_a_run_that_cannot_be_supervised_is_recorded_as_failed(toy, experiment, 
     plan = batch.plan(toy, experiment)
     monkeypatch.setattr("claimbook.runner.supervise._Worker", broken)
     with pytest.raises(OSError, match="no more processes"):
-        batch.execute(toy, [plan], limits=QUICK)
+        batch.execute(toy, [plan], engine=LocalEngine(QUICK, places()))
     (run,) = experiment.runs()
     assert (run.status, run.failure.error) == ("failed", "OSError")
 
@@ -296,7 +288,7 @@ def test_seeds_that_cannot_be_are_refused(toy, experiment, seeds):
 
 def test_no_environment_value_is_recorded(toy, experiment, monkeypatch):
     monkeypatch.setenv("SECRET_TOKEN", "hunter2-hunter2")
-    batch.execute(toy, [batch.plan(toy, experiment)], limits=QUICK)
+    batch.execute(toy, [batch.plan(toy, experiment)], engine=LocalEngine(QUICK, places()))
     for path in Path(experiment.folder).rglob("*"):
         if path.is_file():
             assert b"hunter2" not in path.read_bytes(), path
@@ -311,7 +303,7 @@ def test_a_result_that_was_said_counts_whatever_fails_behind_it(toy, edit, make_
     edit("seeds    = [0, 1, 2, 3, 4, 5]", "seeds    = [7]")
     plan = batch.plan(toy, Experiment.of(toy, "toy"), seeds=[7])
     plan.missing[:] = [("baseline", 7)]
-    (run,) = batch.execute(toy, [plan])
+    (run,) = batch.execute(toy, [plan], engine=LocalEngine(QUICK, places()))
     assert run.status == "finished"
     assert run.metrics == {"hit@1": pytest.approx(0.195)}
     assert run.failure is not None
@@ -323,14 +315,15 @@ def test_a_result_whose_supervisor_died_is_recorded_by_the_next_batch(toy):
     experiment = Experiment.of(toy, "toy")
     plan = batch.plan(toy, experiment, seeds=[7])
     plan.missing[:] = [("baseline", 7)]
-    (run,) = batch.execute(toy, [plan])
+    (run,) = batch.execute(toy, [plan], engine=LocalEngine(QUICK, places()))
     lines = experiment.ledger_path.read_bytes().splitlines(keepends=True)
     experiment.ledger_path.write_bytes(lines[0])  # killed before it recorded and entered the end
     gone = replace(run.process, created=0.0)
     experiment.save_run(replace(run, status="running", metrics={}, items_sha256=None, process=gone))
     again = batch.plan(toy, experiment, seeds=[7])
     again.missing[:] = [("baseline", 7)]
-    assert batch.execute(toy, [again]) == []
+    (taken,) = batch.execute(toy, [again], engine=LocalEngine(QUICK, places()))
     (found,) = experiment.runs()
+    assert taken == found
     assert (found.status, found.metrics) == ("finished", run.metrics)
     assert experiment.ledger().ended()[run.id].late

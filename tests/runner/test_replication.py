@@ -18,9 +18,11 @@ from claimbook.errors import JudgeError
 from claimbook.experiments import Experiment
 from claimbook.judge.of_experiment import judge_experiment
 from claimbook.records import Rerun
+from claimbook.records.batch import Ended, Line
 from claimbook.runner import batch, sealing
+from claimbook.runner.local import LocalEngine
 from claimbook.runner.replication import prepare, replicate
-from claimbook.runner.supervise import Limits, Progress
+from claimbook.runner.slots import Limits, places
 from claimbook.verification import verify_here
 from claimbook.workspace import Workspace
 
@@ -41,7 +43,7 @@ def space(toy, edit, kept) -> Workspace:
         edit("\n[controls.shuffled]\nshuffle = true\n", "")
         experiment = Experiment.of(toy, "toy")
         sealing.seal(toy, experiment)
-        batch.execute(toy, [batch.plan(toy, experiment)], slots=2, limits=QUICK)
+        batch.execute(toy, [batch.plan(toy, experiment)], engine=LocalEngine(QUICK, places(2)))
         experiment.save_verdict(judge_experiment(toy, experiment))
         shutil.copytree(toy.root, kept)
     shutil.copytree(kept, toy.root, dirs_exist_ok=True)
@@ -72,12 +74,14 @@ def change_notebook(space: Workspace, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def nothing(progress: Progress) -> None:
+def nothing(event: Line) -> None:
     """Report to nobody."""
 
 
 def made_again(space: Workspace, experiment: Experiment) -> Rerun:
-    (rerun,) = replicate(space, [prepare(space, experiment)], slots=2, limits=QUICK, report=nothing)
+    (rerun,) = replicate(
+        space, [prepare(space, experiment)], engine=LocalEngine(QUICK, places(2)), report=nothing
+    )
     return rerun
 
 
@@ -95,7 +99,9 @@ def test_on_the_same_code_a_verdict_holds_without_a_difference_and_nothing_else_
     done = claimbook("rerun", "toy", "-j", "2", "--json")
     assert done.returncode == 0, done.stderr
     (rerun,) = experiment.reruns()
-    assert json.loads(done.stdout)[0]["id"] == rerun.id
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (events[-1]["event"], events[-1]["id"]) == ("rerun", rerun.id)
+    assert events[-2]["verdicts"] == {"toy": "held"}
     assert (rerun.result, rerun.was, rerun.now) == ("held", "supported", "supported")
     assert (rerun.largest_difference, rerun.changed, rerun.failure) == (0.0, [], None)
     replications = sorted(
@@ -269,13 +275,13 @@ def test_a_run_that_raises_is_told_with_its_error_and_what_changed(space, experi
 def interrupted(space, experiment) -> str:
     """A rerun that Ctrl-C has stopped after its first run; returns its id."""
 
-    def ctrl_c(progress: Progress) -> None:
-        if progress.run.status == "finished":
+    def ctrl_c(event: Line) -> None:
+        if isinstance(event, Ended) and event.status == "finished":
             os.kill(os.getpid(), signal.SIGINT)
 
     prepared = prepare(space, experiment)
     with pytest.raises(KeyboardInterrupt):
-        replicate(space, [prepared], slots=1, limits=QUICK, report=ctrl_c)
+        replicate(space, [prepared], engine=LocalEngine(QUICK, places(1)), report=ctrl_c)
     assert experiment.reruns() == []
     return prepared.plan.rerun
 
@@ -287,7 +293,7 @@ def test_an_interrupted_rerun_is_continued_with_the_runs_that_had_finished(space
     assert prepared.plan.rerun == interrupted
     assert prepared.plan.reused == first
     assert prepared.plan.missing == [("treatment", 0)]
-    (rerun,) = replicate(space, [prepared], slots=1, limits=QUICK, report=nothing)
+    (rerun,) = replicate(space, [prepared], engine=LocalEngine(QUICK, places(1)), report=nothing)
     assert (rerun.id, rerun.result, rerun.largest_difference) == (interrupted, "held", 0.0)
     finished = [run for run in experiment.runs() if run.kind == "replication" and run.status == "finished"]
     assert [run.arm for run in finished] == ["baseline", "treatment"]

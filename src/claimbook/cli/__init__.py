@@ -1,11 +1,13 @@
 """The command line: arguments and printing, nothing else.
 
-begin         init, new, params, demo, site build
+begin         init, new, demo, site build
+notebook      params, explain
 paper         paper add, import, list, show, search, open, tag, status, remove, restore, bib
 sync          paper sync
 discover      discover build, discover search
 week          week, week next
 experiment    check, seal, amend, run, judge, verify, rerun
+batch         batch, batches
 log           runs, search, compare, delete, restore
 exchange      export, import
 printing      what they share
@@ -19,13 +21,16 @@ import sys
 import click
 
 from claimbook import __version__
-from claimbook.cli import begin, discover, exchange, experiment, log, paper, sync, week
+from claimbook.cli import batch, begin, discover, exchange, experiment, log, notebook, paper, sync, week
 from claimbook.errors import ClaimbookError
 
 
 def main() -> None:
     """Run the command line; a user's errors are printed without a traceback and end with exit code 1."""
-    signal.signal(signal.SIGTERM, _interrupt)  # a batch that is told to stop records it, as with Ctrl-C
+    # a batch that is told to stop records it, as with Ctrl-C; so when its terminal is closed, but under nohup
+    signal.signal(signal.SIGTERM, _interrupt)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, _interrupt)
     try:
         cli(standalone_mode=False)
     except ClaimbookError as error:
@@ -56,7 +61,7 @@ def cli() -> None:
 
 
 paper.paper.add_command(sync.sync)
-for _module in (begin, paper, week, discover, experiment, log, exchange):
+for _module in (begin, notebook, paper, week, discover, experiment, batch, log, exchange):
     for _verb in _module.VERBS:
         cli.add_command(_verb)
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from claimbook.cli.experiment import judge_and_save, run_plans
-from claimbook.cli.printing import AS_JSON, opened, print_json, print_table
+from claimbook.cli.experiment import judge_and_save, make
+from claimbook.cli.making import Making
+from claimbook.cli.printing import AS_JSON, opened, print_json
 from claimbook.errors import SiteError
 
 if TYPE_CHECKING:
@@ -45,22 +46,6 @@ def new(slug: str, paper: str, claim: str, notebook: str) -> None:
     here = workspace.find()
     path = starter.new_experiment(here, slug, paper, papers.load(here, paper).claim(claim), notebook)
     click.echo(f"{path.relative_to(here.root)}: fill it in, then `claimbook check {slug}`")
-
-
-@click.command(epilog="Example: claimbook params siglip")
-@click.argument("notebook")
-@AS_JSON
-def params(notebook: str, as_json: bool) -> None:
-    """List a notebook's parameters: types, defaults, comments."""
-    from claimbook import workspace
-    from claimbook.runner.parameters import notebook_parameters
-
-    declared = notebook_parameters(workspace.find().notebook(notebook)).values()
-    if as_json:
-        print_json([vars(parameter) for parameter in declared])
-        return
-    rows = [[p.name, p.type, repr(p.default), p.comment] for p in declared]
-    print_table(["parameter", "type", "default", ""], rows)
 
 
 @click.group()
@@ -101,9 +86,7 @@ def demo(folder: Path, slots: int | None) -> None:
     click.echo(f"hypothesis   {hypothesis.title}")
     entry = sealing.seal(here, experiment)
     click.echo(f"sealed       {entry.hash[:16]}, before any run, on {entry.data_description}")
-    run_plans(
-        here, [batch.plan(here, experiment)], slots or min(2, os.cpu_count() or 1), 3600.0, as_json=False
-    )
+    make(here, [batch.plan(here, experiment)], Making(slots=slots or min(2, os.cpu_count() or 1)))
     judge_and_save(here, experiment)
     build_pages(here, quiet=False)
 
@@ -124,4 +107,4 @@ def build_pages(workspace: Workspace, *, quiet: bool) -> Path:
     return built.index
 
 
-VERBS = (init, new, params, site, demo)
+VERBS = (init, new, site, demo)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from claimbook.cli.printing import AS_JSON, SLOTS, TIMEOUT, experiment_of, named, opened, print_json
+from claimbook.cli.making import Making, engine_of, followed, making
+from claimbook.cli.printing import AS_JSON, experiment_of, named, opened, print_json
 from claimbook.errors import JudgeError, RunError
 
 if TYPE_CHECKING:
     from claimbook.experiments import Experiment
-    from claimbook.records import Verdict
+    from claimbook.records import Rerun, Run, Verdict
     from claimbook.records.experiment import Value
     from claimbook.runner.batch import Plan
     from claimbook.runner.history import History
     from claimbook.runner.sealing import Check
-    from claimbook.runner.supervise import Limits, Progress
     from claimbook.workspace import Workspace
 
 
@@ -142,34 +141,52 @@ def amend(slug: str, reason: str) -> None:
 
 @click.command(epilog="Example: claimbook run siglip-shop -j 2")
 @click.argument("slugs", nargs=-1, required=True)
-@SLOTS
-@TIMEOUT
+@making
+@click.option("--failed", "failed_only", is_flag=True, help="Only what was tried and did not finish.")
+@click.option("--arms", help="Only these arms and controls, such as baseline,treatment.")
 @click.option("--seeds", help="Other seeds than the registered ones, such as 101,102: a pilot.")
 @click.option(
     "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change a parameter, for a pilot."
 )
+@click.option(
+    "--grid", multiple=True, metavar="NAME=V1,V2", help="Every combination of these values, as pilots."
+)
 @AS_JSON
 def run(
     slugs: tuple[str, ...],
-    slots: int,
-    timeout: float,
+    how: Making,
+    failed_only: bool,
+    arms: str | None,
     seeds: str | None,
     changes: tuple[str, ...],
+    grid: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Make the runs that are missing.
 
-    Every arm and control with every seed; finished ones are reused.
+    Every arm and control with every seed; finished ones are reused. Two of these at once share the work.
     """
     from claimbook.runner import batch
+    from claimbook.runner.grid import changes_of, grid_of
+    from claimbook.runner.parameters import notebook_parameters
 
     numbers = _seeds(seeds)
+    names = [part.strip() for part in arms.split(",")] if arms else None
     plans = []
     for slug in dict.fromkeys(slugs):
         workspace, experiment = experiment_of(slug)
-        changed = _changes(workspace, experiment, changes)
-        plans.append(batch.plan(workspace, experiment, seeds=numbers, changes=changed))
-    run_plans(workspace, plans, slots, timeout, as_json)
+        points: list[dict[str, Value]] = [{}]
+        if changes or grid:
+            declared = notebook_parameters(workspace.notebook(experiment.hypothesis().notebook))
+            fixed = changes_of(changes, declared)
+            points = grid_of(grid, declared, fixed)
+        plans += [
+            batch.plan(
+                workspace, experiment, seeds=numbers, arms=names, changes=point, failed_only=failed_only
+            )
+            for point in points
+        ]
+    make(workspace, plans, how, as_json=as_json)
 
 
 @click.command(epilog="Example: claimbook judge siglip-shop")
@@ -222,10 +239,9 @@ def verify(slugs: tuple[str, ...], as_json: bool) -> None:
 
 @click.command(epilog="Example: claimbook rerun siglip-shop -j 2")
 @click.argument("slugs", nargs=-1)
-@SLOTS
-@TIMEOUT
+@making
 @AS_JSON
-def rerun(slugs: tuple[str, ...], slots: int, timeout: float, as_json: bool) -> None:
+def rerun(slugs: tuple[str, ...], how: Making, as_json: bool) -> None:
     """Replicate judged experiments: which verdicts held?
 
     Under today's code and environment.
@@ -233,7 +249,6 @@ def rerun(slugs: tuple[str, ...], slots: int, timeout: float, as_json: bool) -> 
     Without SLUGS, all that have a verdict. Replications are judged by themselves and never add to n.
     """
     from claimbook import workspace
-    from claimbook.records import encode_json
     from claimbook.runner import replication
 
     here = workspace.find()
@@ -244,27 +259,56 @@ def rerun(slugs: tuple[str, ...], slots: int, timeout: float, as_json: bool) -> 
         click.echo(f"left out, since there is no verdict of the seal in force: {left}", err=True)
     if not names and not as_json:
         click.echo("nothing to replicate: no experiment has a verdict of the seal in force")
-    prepared = [replication.prepare(here, opened(here, slug)) for slug in dict.fromkeys(names)]
-    total = sum(len(one.plan.missing) for one in prepared if one.plan)
-    with _followed(total, slots, timeout) as (limits, report):
-        reruns = replication.replicate(here, prepared, slots=slots, limits=limits, report=report)
-    if as_json:
-        print_json([encode_json(one) for one in reruns])
-    for one in [] if as_json else reruns:
-        color = "green" if one.result == "held" else "red"
-        became = f" → {one.now}" if one.now and one.now != one.was else ""
-        click.echo(f"{one.experiment}: {click.style(one.result, fg=color)} ({one.was}{became})")
-        if one.largest_difference is not None:
-            click.echo(f"  largest difference of a run: {one.largest_difference:.3g} ({one.largest_where})")
-        click.echo(f"  changed since: {'; '.join(one.changed) or 'nothing'}")
-        if one.failure:
-            click.echo(f"  {one.failure.error}: {one.failure.message}")
+    replicate(here, names, how, as_json=as_json)
+
+
+def replicate(
+    workspace: Workspace,
+    slugs: Iterable[str],
+    how: Making,
+    *,
+    as_json: bool,
+    name: str = "rerun",
+    notices: Sequence[str] = (),
+) -> None:
+    """Replicate experiments and say which verdicts held; RunError when one no longer runs."""
+    from claimbook.records import encode_json
+    from claimbook.runner import replication
+
+    prepared = [replication.prepare(workspace, opened(workspace, slug)) for slug in dict.fromkeys(slugs)]
+    plans = [one.plan for one in prepared if one.plan]
+    with engine_of(workspace, how, plans) as engine, followed(as_json) as report:
+        reruns = replication.replicate(
+            workspace,
+            prepared,
+            engine=engine,
+            report=report,
+            name=name,
+            verify_cold=how.verify_cold,
+            notices=notices,
+        )
+    for one in reruns:
+        if as_json:
+            click.echo(json.dumps({"event": "rerun", **encode_json(one)}, ensure_ascii=False))
+        else:
+            _print_rerun(one)
     broken = [one.experiment for one in reruns if one.result == "no longer runs"]
     if broken:
         raise RunError(
             f"{len(broken)} of {len(reruns)} experiments no longer run: {', '.join(broken)}",
             fix="mend what is named above, or pin the versions that they ran with; their verdicts stand",
         )
+
+
+def _print_rerun(one: Rerun) -> None:
+    color = "green" if one.result == "held" else "red"
+    became = f" → {one.now}" if one.now and one.now != one.was else ""
+    click.echo(f"{one.experiment}: {click.style(one.result, fg=color)} ({one.was}{became})")
+    if one.largest_difference is not None:
+        click.echo(f"  largest difference of a run: {one.largest_difference:.3g} ({one.largest_where})")
+    click.echo(f"  changed since: {'; '.join(one.changed) or 'nothing'}")
+    if one.failure:
+        click.echo(f"  {one.failure.error}: {one.failure.message}")
 
 
 def judge_and_save(workspace: Workspace, experiment: Experiment, *, quiet: bool = False) -> Verdict:
@@ -287,21 +331,40 @@ def judge_and_save(workspace: Workspace, experiment: Experiment, *, quiet: bool 
     return verdict
 
 
-def run_plans(workspace: Workspace, plans: list[Plan], slots: int, timeout: float, as_json: bool) -> None:
-    """Make missing runs with a progress display; RunError when one of them did not finish."""
-    from claimbook.records import encode_json
+def make(
+    workspace: Workspace,
+    plans: list[Plan],
+    how: Making,
+    *,
+    as_json: bool = False,
+    name: str = "run",
+    notices: Sequence[str] = (),
+    conclude: Callable[[list[Run]], Mapping[str, str]] = lambda runs: {},
+) -> None:
+    """Make missing runs, followed by a display; RunError when one of them did not finish."""
     from claimbook.runner.batch import execute
 
     for one in plans:
         kind = "confirmatory" if one.seal else f"exploratory: {', '.join(one.why_exploratory)}"
         note = f"{len(one.missing)} runs to make, {len(one.reused)} finished ones reused ({kind})"
-        click.echo(f"{one.experiment.slug}: {note}", err=as_json)
-    total = sum(len(one.missing) for one in plans)
-    with _followed(total, slots, timeout) as (limits, report):
-        runs = execute(workspace, plans, slots=slots, limits=limits, report=report)
-    if as_json:
-        reused = [run for one in plans for run in one.reused]
-        print_json([encode_json(run) for run in [*reused, *runs]])
+        point = "".join(f" {name}={value}" for name, value in one.changes.items())
+        click.echo(f"{one.experiment.slug}{point}: {note}", err=as_json)
+    with engine_of(workspace, how, plans) as engine, followed(as_json) as report:
+        runs = execute(
+            workspace,
+            plans,
+            engine=engine,
+            report=report,
+            name=name,
+            verify_cold=how.verify_cold,
+            notices=notices,
+            conclude=conclude,
+        )
+    _refuse_unfinished(runs)
+    _refuse_unlike_cold(runs)
+
+
+def _refuse_unfinished(runs: list[Run]) -> None:
     bad = [run for run in runs if run.status != "finished"]
     if bad:
         first = bad[0].failure
@@ -313,16 +376,27 @@ def run_plans(workspace: Workspace, plans: list[Plan], slots: int, timeout: floa
         )
 
 
-@contextmanager
-def _followed(total: int, slots: int, timeout: float) -> Iterator[tuple[Limits, Callable[[Progress], None]]]:
-    """What a batch of `total` runs may take, and the display that follows it."""
-    import os
-
-    from claimbook.display import follow
-    from claimbook.runner.supervise import Limits
-
-    with follow(total) as report:
-        yield Limits(seconds=timeout, threads=max(1, (os.cpu_count() or 1) // slots)), report
+def _refuse_unlike_cold(runs: list[Run]) -> None:
+    unlike = [run for run in runs if run.cold_check and not run.cold_check.same]
+    if unlike:
+        check = unlike[0].cold_check
+        assert check is not None
+        own = (
+            "; two cold runs differ as well: the notebook gives no fixed result"
+            if check.cold_alike is False
+            else ""
+        )
+        size = (
+            "" if check.largest_difference is None else f", largest difference {check.largest_difference:.3g}"
+        )
+        raise RunError(
+            f"{len(unlike)} of {sum(1 for run in runs if run.cold_check)} warm runs that were repeated cold "
+            f"differ, such as {unlike[0].id}{size}{own}",
+            fix="seed everything that the notebook draws"
+            if own
+            else "run with --cold, and report the difference",
+            where=f"experiments/{unlike[0].experiment}/runs/{unlike[0].id}",
+        )
 
 
 def _seeds(text: str | None) -> list[int] | None:
@@ -332,34 +406,6 @@ def _seeds(text: str | None) -> list[int] | None:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise click.BadParameter("write whole numbers such as 101,102", param_hint="--seeds") from None
-
-
-def _changes(workspace: Workspace, experiment: Experiment, texts: tuple[str, ...]) -> dict[str, Value]:
-    """NAME=VALUE pairs, read by the type that the notebook declares for the name."""
-    if not texts:
-        return {}
-    from claimbook.runner.parameters import notebook_parameters
-
-    declared = notebook_parameters(workspace.notebook(experiment.hypothesis().notebook))
-    changes: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise click.BadParameter(f"{text!r} is no NAME=VALUE", param_hint="--set")
-        kind = declared[name].type if name in declared else "str"
-        changes[name] = _parsed(value, kind)
-    return changes
-
-
-def _parsed(value: str, kind: str) -> Value:
-    """A command line's text as a value: JSON, unless the declared type makes it a string."""
-    if kind == "str":
-        return value
-    try:
-        parsed: Value = json.loads(value)
-    except ValueError:
-        return value  # a choice of Literal["softmax", …]; the declared type checks it
-    return parsed
 
 
 VERBS = (check, seal, amend, run, judge, verify, rerun)

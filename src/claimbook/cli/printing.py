@@ -12,16 +12,6 @@ if TYPE_CHECKING:
     from claimbook.workspace import Workspace
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
-SLOTS = click.option(
-    "-j", "slots", default=1, show_default=True, type=click.IntRange(1), help="Runs at a time."
-)
-TIMEOUT = click.option(
-    "--timeout",
-    default=3600.0,
-    show_default=True,
-    type=click.FloatRange(1),
-    help="Seconds that one run may take.",
-)
 
 
 def experiment_of(slug: str) -> tuple[Workspace, Experiment]:

@@ -25,6 +25,7 @@ STATUS: Mapping[Status, MlflowStatus] = {
     "finished": "FINISHED",
     "failed": "FAILED",
     "timed-out": "FAILED",
+    "out-of-memory": "FAILED",
     "lost": "FAILED",
     "cancelled": "KILLED",
 }

@@ -36,7 +36,7 @@ from claimbook.papers.library import card_of
 from claimbook.records import Hypothesis, Paper, Run, decode_json
 from claimbook.workspace import Workspace
 
-VERSION = 3
+VERSION = 4
 """Of the tables; an index of another version is built anew."""
 
 TABLES = """
@@ -65,7 +65,7 @@ CREATE TABLE runs(                           -- and a column v<number> for each 
     seal INTEGER, error INTEGER, environment INTEGER, data INTEGER
 );
 CREATE TABLE details(                        -- what is seldom asked for, apart, so that the rows are short
-    n INTEGER PRIMARY KEY, ended INTEGER, memory INTEGER,
+    n INTEGER PRIMARY KEY, ended INTEGER, memory INTEGER, gpu_memory INTEGER, energy REAL,
     id TEXT, folded TEXT                     -- NULL where it is the same
 );
 CREATE INDEX runs_by_seconds ON runs(seconds);
@@ -361,7 +361,7 @@ class _Writer:
             run.notebook,
             None if run.seal is None else self._word(run.seal),
             None if run.failure is None else self._word(f"{run.failure.error}: {run.failure.message}"),
-            self._environment(run.environment),
+            self._environment(run.environment | ({"kernel": run.kernel} if run.kernel else {})),
             self._word(data) if isinstance(data, str) else None,
         )
         for text in (run.arm, run.notebook, run.kind, status):
@@ -376,8 +376,16 @@ class _Writer:
         )
         folded = fold(run.id)
         self.db.execute(
-            "INSERT INTO details VALUES (?, ?, ?, ?, ?)",
-            (number, ended, run.peak_memory, run.id, None if folded == run.id else folded),
+            "INSERT INTO details VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                number,
+                ended,
+                run.peak_memory,
+                run.peak_gpu_memory,
+                run.gpu_energy,
+                run.id,
+                None if folded == run.id else folded,
+            ),
         )
         self.db.executemany(
             "INSERT INTO rare VALUES (?, ?, ?)",

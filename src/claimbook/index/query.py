@@ -48,7 +48,7 @@ TEXTS = (
     "seal",
     "error",
 )
-NUMBERS = ("seed", "seconds", "memory")
+NUMBERS = ("seed", "seconds", "memory", "gpu_memory", "energy")
 TIMES = ("started", "ended")
 FIELDS = (*TEXTS, *NUMBERS, *TIMES, "deleted")
 """What a run is asked for by name; `text` beside them is the full text of its experiment."""

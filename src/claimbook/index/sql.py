@@ -23,7 +23,7 @@ Names = Mapping[tuple[str, str], int]
 
 _OF_EXPERIMENT = {"experiment": "slug", "paper": "paper", "claim": "claim", "verdict": "verdict"}
 _OF_WORD = ("seal", "error")
-_OF_DETAILS = ("id", "ended", "memory")
+_OF_DETAILS = ("id", "ended", "memory", "gpu_memory", "energy")
 _INT64 = 2**63 - 1
 
 

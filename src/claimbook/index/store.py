@@ -373,12 +373,14 @@ _ROW = (
     "ended",
     "seconds",
     "memory",
+    "gpu_memory",
+    "energy",
     "error",
     "deleted",
 )
 _SELECT_ROWS = f"""
 SELECT runs.n, details.id, slug, arm, seed, runs.kind, status, notebook, paper, claim, verdict, sealed.text,
-    runs.n >> {sql.MOMENT_BITS}, ended, seconds, memory, failed.text, deleted%s
+    runs.n >> {sql.MOMENT_BITS}, ended, seconds, memory, gpu_memory, energy, failed.text, deleted%s
 FROM runs
 JOIN details ON details.n = runs.n
 JOIN documents ON documents.n = experiment

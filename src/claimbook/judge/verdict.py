@@ -7,7 +7,7 @@ whatever order they come.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -189,6 +189,9 @@ def _verdict(
         controls=controls,
         replication=_replication(experiment, hypothesis.metric, [groups[pair] for pair in scored]),
         our_scale=scored["treatment", min(hypothesis.seeds)].run.scale,
+        fallbacks=dict(
+            sorted(Counter(arm for arm, seed in scored if scored[arm, seed].run.fallbacks).items())
+        ),
     )
 
 
@@ -270,7 +273,10 @@ def _deviations(seal: SealEntry, run: Run) -> list[str]:
         return [reason("seed", run=run.id, seed=str(run.seed))]
     found = []
     actual: dict[str, Value] = {"seed": run.seed, **run.parameters}
-    for name, sealed in sorted(hypothesis.parameters_of(run.arm, run.seed).items()):
+    intended = hypothesis.parameters_of(run.arm, run.seed)
+    # the declared fallback was sealed with the hypothesis
+    intended = hypothesis.fallen_back(intended, run.fallbacks) or intended
+    for name, sealed in sorted(intended.items()):
         if name not in actual:
             found.append(reason("unset", run=run.id, name=name, sealed=repr(sealed)))
         elif not _same_value(actual[name], sealed):

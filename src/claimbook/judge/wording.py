@@ -168,6 +168,9 @@ _BESIDE: Mapping[Language, Mapping[str, str]] = {
         "family": "hypothesis {ordinal} of {count} sealed on this product set and metric; "
         "p is corrected for all of them",
         "attempts": "more than one attempt: {pairs}",
+        "fallbacks": "memory ran out, and the declared fallback (half the batch, twice the accumulation) "
+        "was used in {arms}",
+        "of": "{count} of {all} runs of {arm}",
         "reported": "the paper reports: {value} ({metric}{where}{confirmed}), "
         "here the treatment scores {ours}; the verdict does not rest on it",
         "unconfirmed": "; from memory, nobody has looked it up",
@@ -180,6 +183,8 @@ _BESIDE: Mapping[Language, Mapping[str, str]] = {
         "family": "이 상품 데이터와 지표로 봉인된 가설 {count}개 중 {ordinal}번째이며, "
         "p 값은 전체에 대해 보정했습니다",
         "attempts": "두 번 이상 시도한 실행: {pairs}",
+        "fallbacks": "메모리가 부족해 미리 정해 둔 대체 설정(배치 절반, 누적 2배)으로 진행한 실행: {arms}",
+        "of": "{arm} {all}개 중 {count}개",
         "reported": "논문 보고값: {value}({metric}{where}{confirmed}), 여기서 처리군 점수: {ours}. "
         "판정에는 쓰이지 않습니다",
         "unconfirmed": ", 원문 대조 전",
@@ -193,7 +198,8 @@ _BESIDE: Mapping[Language, Mapping[str, str]] = {
 
 def beside(verdict: Verdict, language: Language = "en") -> list[str]:
     """What a reader should know beside the verdict, a line each: how often this test set was tested before,
-    runs that took more than one attempt, the paper's own number and how much larger its training was."""
+    runs that took more than one attempt or the declared fallback, the paper's own number and how much larger
+    its training was."""
     words = _BESIDE[language]
     lines = []
     if verdict.ordinal is not None and len(verdict.family) > 1:
@@ -201,6 +207,12 @@ def beside(verdict: Verdict, language: Language = "en") -> list[str]:
     if verdict.attempts:
         pairs = "; ".join(f"{pair} ({', '.join(ends)})" for pair, ends in verdict.attempts.items())
         lines.append(words["attempts"].format(pairs=pairs))
+    if verdict.fallbacks:
+        counts = [
+            words["of"].format(arm=arm, count=count, all=len(verdict.pairs))
+            for arm, count in verdict.fallbacks.items()
+        ]
+        lines.append(words["fallbacks"].format(arms=", ".join(counts)))
     if verdict.reported is not None and "treatment" in verdict.means:
         reported = verdict.reported
         lines.append(

@@ -7,12 +7,13 @@ from claimbook.records.experiment import Decision, Hypothesis, Questions, Seal, 
 from claimbook.records.ledger import Ledger, LedgerLine, Register, SealLine
 from claimbook.records.paper import Claim, Link, Paper, PaperMeta, PaperNote, Reproduction, Scale
 from claimbook.records.rerun import Rerun
-from claimbook.records.run import Failure, Finish, ItemScores, Process, Run, Step, read_steps
+from claimbook.records.run import ColdCheck, Failure, Finish, ItemScores, Process, Run, Step, read_steps
 from claimbook.records.schema import decode_json, encode_json
 from claimbook.records.verdict import ControlCheck, Reported, SeedDifference, Verdict
 
 __all__ = [
     "Claim",
+    "ColdCheck",
     "ControlCheck",
     "Decision",
     "Failure",

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import re
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from claimbook.records.schema import (
     MachineRecord,
@@ -45,6 +45,25 @@ class Questions(Record, frozen=True):
         return [name for name, answer in encode_json(self).items() if not answer.strip(" \t\n.…")]
 
 
+class Fallback(Record, frozen=True):
+    """What a run may do when memory runs out, decided before any run: half the batch, twice the accumulation,
+    so that every step still sees the same samples. Both are whole numbers among the parameters."""
+
+    halve: str
+    """The parameter that is halved, such as `batch_size`."""
+    double: str
+    """The parameter that is doubled, such as `accumulate`."""
+
+    def applied(self, parameters: Arm, times: int) -> Arm | None:
+        """Parameters after so many halvings; None when the batch would not stay a whole number from 1 on."""
+        batch, accumulation = parameters.get(self.halve), parameters.get(self.double)
+        if not (_counts(batch) and _counts(accumulation)):
+            return None
+        if not 0 <= times < batch.bit_length() or batch % 2**times:
+            return None
+        return {**parameters, self.halve: batch // 2**times, self.double: accumulation * 2**times}
+
+
 class Hypothesis(Record, frozen=True):
     """hypothesis.toml: our falsifiable form of a paper's claim."""
 
@@ -73,6 +92,8 @@ class Hypothesis(Record, frozen=True):
     """Arms that must score chance: what each sets beyond the treatment's parameters."""
     control_margin: float | None = None
     """How far from chance a control may score, in the metric's unit; None takes `margin`."""
+    fallback: Fallback | None = None
+    """What a run may do when memory runs out; None when it may do nothing but fail."""
 
     def __post_init__(self) -> None:
         # msgspec turns ValueErrors of this method into validation errors with the record's path
@@ -103,6 +124,27 @@ class Hypothesis(Record, frozen=True):
                 raise ValueError(f"controls.{name} is no name for a control; use lower-case words of its own")
         if "seed" in {key for table in self.tables() for key in table}:
             raise ValueError("seed is no parameter here; list the seeds in `seeds`")
+        if self.fallback is not None:
+            self._check_fallback(self.fallback)
+
+    def _check_fallback(self, fallback: Fallback) -> None:
+        if fallback.halve == fallback.double:
+            raise ValueError(f"fallback.double is {fallback.double} too; name the parameter that accumulates")
+        for arm in self.arm_names():
+            parameters = self.parameters_of(arm, self.seeds[0])
+            for field, name in (("halve", fallback.halve), ("double", fallback.double)):
+                named = f"fallback.{field} names {name}, which"
+                if name not in parameters:
+                    raise ValueError(f"{named} arm {arm} does not set; write it in [parameters]")
+                if not _counts(parameters[name]):
+                    found = parameters[name]
+                    raise ValueError(f"{named} is {found!r} in arm {arm}; write a whole number from 1 on")
+            if fallback.applied(parameters, 1) is None:
+                found = parameters[fallback.halve]
+                raise ValueError(
+                    f"fallback.halve names {fallback.halve}, which is {found} in arm {arm} and has no half; "
+                    "write an even number"
+                )
 
     @property
     def control_tolerance(self) -> float:
@@ -124,6 +166,20 @@ class Hypothesis(Record, frozen=True):
         """
         own = self.arms[arm] if arm in self.arms else {**self.arms["treatment"], **self.controls[arm]}
         return {**self.parameters, **own, "seed": seed}
+
+    def fallen_back(self, parameters: Arm, times: int) -> Arm | None:
+        """Parameters of a run after so many uses of the declared fallback.
+
+        None when none is declared, or when the batch would not stay a whole number from 1 on.
+        """
+        if times == 0:
+            return parameters
+        return None if self.fallback is None else self.fallback.applied(parameters, times)
+
+
+def _counts(value: Value | None) -> TypeGuard[int]:
+    """Whether a value is a whole number from 1 on."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def read_hypothesis(text: str, where: str) -> Hypothesis:

@@ -139,12 +139,12 @@ def ledger_line(line: LedgerLine | SealLine) -> bytes:
     return msgspec.json.encode(line) + b"\n"
 
 
-def read_ledger(data: bytes, where: str) -> Ledger:
-    """A ledger from its bytes; a torn last line, never acknowledged, is read past.
+def read_ledger(data: bytes, where: str, *, first: int = 1) -> Ledger:
+    """A ledger from its bytes, line `first` on; a torn last line, never acknowledged, is read past.
 
     Raises RecordError with file and line for any other line that is no event.
     """
-    lines, hashes = _read(data, LedgerLine, where)
+    lines, hashes = _read(data, LedgerLine, where, first)
     return Ledger(lines=lines, hashes=hashes)
 
 
@@ -154,10 +154,10 @@ def read_register(data: bytes, where: str) -> Register:
     return Register(lines=lines, hashes=hashes)
 
 
-def _read(data: bytes, kind: type[L], where: str) -> tuple[list[L], list[str]]:
+def _read(data: bytes, kind: type[L], where: str, first: int = 1) -> tuple[list[L], list[str]]:
     whole, _, _torn = data.rpartition(b"\n")
     lines, hashes = [], []
-    for number, text in enumerate(whole.split(b"\n") if whole else [], start=1):
+    for number, text in enumerate(whole.split(b"\n") if whole else [], start=first):
         place = f"{where}:{number}"
         if text.startswith((b"<<<<<<<", b"=======", b">>>>>>>")):
             raise RecordError(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Status = Literal["running", "finished", "failed", "timed-out", "cancelled", "lost"]
+Status = Literal["running", "finished", "failed", "timed-out", "out-of-memory", "cancelled", "lost"]
 
 
 class Process(MachineRecord, frozen=True):
@@ -38,6 +38,17 @@ class Failure(MachineRecord, frozen=True):
     message: str
     cell: int | None = None
     """Index of the failing cell, from 0, where one failed."""
+
+
+class ColdCheck(MachineRecord, frozen=True):
+    """A warm run repeated with a cold kernel, to see whether the numbers are the same."""
+
+    same: bool
+    """Every metric and every item score, to the last digit."""
+    largest_difference: float | None = None
+    """Of a metric; None when the cold run did not finish."""
+    cold_alike: bool | None = None
+    """Where they differ: whether two cold runs agree. If not, the notebook itself gives no fixed result."""
 
 
 class Run(MachineRecord, frozen=True):
@@ -74,10 +85,25 @@ class Run(MachineRecord, frozen=True):
     ended: str | None = None
     seconds: float | None = None
     """Wall clock, kernel start included."""
+    batch: str | None = None
+    """Id of the batch that made it."""
+    attempt: int = 1
+    """Which one of its batch for this arm and seed: 2 after one that was lost or ran out of memory."""
+    fallbacks: int = 0
+    """How often the hypothesis's declared fallback was applied, because memory ran out."""
+    kernel: Literal["warm", "cold"] | None = None
+    """Forked from a process with the imports done, or a fresh interpreter."""
+    why_cold: str | None = None
+    """Why a kernel that could have been warm was not."""
+    cold_check: ColdCheck | None = None
+    cpu_seconds: float | None = None
+    """Processor time of the kernel and its children, as last seen."""
     peak_memory: int | None = None
-    """Largest resident memory of the kernel, bytes; None when it did not finish."""
+    """Largest resident memory of the kernel and its children, bytes, as seen from inside or outside."""
     peak_gpu_memory: int | None = None
-    """Largest memory that torch held on the GPU, bytes; None without one."""
+    """Largest memory on the GPU, bytes: what torch held, else what the driver saw; None without one."""
+    gpu_energy: float | None = None
+    """Joules of the run's GPU while it ran; None where it is not told, or when runs shared the GPU."""
     metrics: dict[str, float] = {}
     chance: dict[str, float] = {}
     scale: Scale | None = None

@@ -13,6 +13,7 @@ import msgspec
 import yaml
 
 from claimbook.errors import RecordError
+from claimbook.workspace import nearest
 
 R = TypeVar("R")
 _RESTORE = "restore the file (git checkout), it is written by the machine only"
@@ -160,8 +161,10 @@ def _explain(message: str, kind: type) -> tuple[str, str, str]:
     field = re.sub(r"^`\$\.?|`$", "", path)
     named = re.search(r"field `([^`]+)`", problem)
     if "unknown field" in problem and named:
-        known = ", ".join(getattr(kind, "__struct_fields__", ())) if not field else "see the documentation"
-        return f"there is no field {named[1]!r}", f"remove it or mend its name; known: {known}", named[1]
+        fields = getattr(kind, "__struct_fields__", ()) if not field else ()
+        known = ", ".join(fields) or "see the documentation"
+        problem = f"there is no field {named[1]!r}{nearest(named[1], list(fields))}"
+        return problem, f"remove it or mend its name; known: {known}", named[1]
     if "missing required field" in problem and named:
         return f"the field {named[1]!r} is missing", "add it", field
     if problem.startswith(("Expected", "Invalid", "Object")):

@@ -96,6 +96,8 @@ class Verdict(MachineRecord, frozen=True):
     """This is the n-th hypothesis that was sealed on the product set and metric."""
     attempts: dict[str, list[str]] = {}
     """How each attempt ended, oldest first, where an arm and seed ("treatment s3") took more than one."""
+    fallbacks: dict[str, int] = {}
+    """How many runs that count used the declared fallback, since memory ran out, by arm or control."""
     ledger: list[str] = []
     """sha256 of the ledger's last lines (one, or one per merged branch) when this was judged."""
     reported: Reported | None = None

@@ -1,16 +1,20 @@
-"""Which runs an experiment still needs, and making them: reuse, slots, records."""
+"""Which runs an experiment still needs, and making them over the slots of an engine.
+
+Every job is claimed before it is made, so that batches started at once share the work. What became of it is
+recorded three times: in run.json, in the experiment's ledger, and in the batch's journal.
+"""
 
 from __future__ import annotations
 
-import os
-import queue
 import signal
 import threading
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import msgspec
@@ -18,17 +22,37 @@ import msgspec
 from claimbook.errors import ClaimbookError, RunError
 from claimbook.experiments import Experiment, end_beat, this_process
 from claimbook.records import Failure, Run
+from claimbook.records.batch import (
+    Closed,
+    Elsewhere,
+    Ended,
+    Job,
+    Line,
+    Notice,
+    Opened,
+    Progress,
+    Queued,
+    Reused,
+    Started,
+)
 from claimbook.records.experiment import Value
+from claimbook.runner.cold_check import ColdChecks
+from claimbook.runner.engine import Engine, Slot, Update
+from claimbook.runner.journal import Journal
+from claimbook.runner.reuse import coverage, reusable
+from claimbook.runner.sharing import Sharing
 from claimbook.runner.state import State, current_state
-from claimbook.runner.supervise import Limits, Progress, Slot
-from claimbook.session import completed, new_run_id, now
+from claimbook.session import new_run_id, now
 from claimbook.surroundings import distributions, git_state, redacted
 from claimbook.workspace import Workspace
+
+ATTEMPTS = 3
+"""How often a job is tried whose machine or worker died: one that kills every worker must come to an end."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What `claimbook run` would do for one experiment."""
+    """What `claimbook run` would do for one experiment, at one point of a grid."""
 
     experiment: Experiment
     state: State
@@ -42,6 +66,8 @@ class Plan:
     """Arm and seed of the runs to make, seed by seed, so that an early stop leaves whole pairs."""
     rerun: str | None = None
     """Id of the rerun that replicates `seal`; None for runs that count, or that explore."""
+    changes: Mapping[str, Value] = field(default_factory=dict)
+    """Parameters that differ from the hypothesis."""
 
     @property
     def kind(self) -> Literal["confirmatory", "exploratory", "replication"]:
@@ -50,17 +76,33 @@ class Plan:
             return "replication"
         return "confirmatory" if self.seal else "exploratory"
 
+    def job(self, arm: str, seed: int) -> Job:
+        """An arm and a seed of it, as the journal names them."""
+        return Job(experiment=self.experiment.slug, arm=arm, seed=seed, changes=dict(self.changes))
+
+    def parameters(self, arm: str, seed: int, fallbacks: int = 0) -> dict[str, Value] | None:
+        """Effective parameters, the declared fallback applied so often; None where it cannot be."""
+        return self.state.hypothesis.fallen_back(self.state.parameters[arm, seed], fallbacks)
+
+    def fits(self, run: Run) -> bool:
+        """Whether a run is a result of this very state, so that it need not be made again."""
+        return not reusable(run, self.state, self.seal, self.rerun)
+
 
 def plan(
     workspace: Workspace,
     experiment: Experiment,
     *,
     seeds: list[int] | None = None,
+    arms: list[str] | None = None,
     changes: Mapping[str, Value] | None = None,
+    failed_only: bool = False,
 ) -> Plan:
     """Compare the state now with the seal and with the runs there are.
 
-    seeds and changes make the runs exploratory. Raises what `current_state` raises, before any kernel starts.
+    seeds and changes make the runs exploratory, arms leave the others out. failed_only: of the missing runs,
+    those that were tried in this very state and did not finish. Raises what `current_state` raises, before
+    any kernel starts, and RunError for seeds and arms that cannot be.
     """
     if seeds is not None and (len(set(seeds)) < len(seeds) or min(seeds, default=-1) < 0):
         raise RunError(
@@ -68,87 +110,352 @@ def plan(
             fix="list different whole numbers from 0 on",
         )
     state = current_state(workspace, experiment, seeds=seeds, changes=changes)
-    seal = experiment.seal()
-    why = ["not sealed"] if seal is None else state.differences(seal.current)
-    if changes:
-        why.append(f"parameters changed for this run ({', '.join(changes)})")
-    unregistered = [seed for seed in seeds or [] if seed not in state.hypothesis.seeds]
-    if unregistered:
-        why.append(f"seeds that are not registered ({', '.join(map(str, unregistered))})")
-    covered_by = None if why or seal is None else seal.current.hash
+    covered = coverage(experiment, state, changes or {})
+    planned = Plan(
+        experiment, state, covered.why_exploratory, covered.seal, [], [], changes=dict(changes or {})
+    )
+    wanted = _wanted(state, arms)
+    runs = experiment.runs()
     reused: dict[tuple[str, int], Run] = {}
-    for run in experiment.runs():
-        key = (run.arm, run.seed)
-        if (
-            run.status == "finished"
-            and run.kind != "replication"
-            and run.seal == covered_by
-            and run.parameters == state.parameters.get(key)
-            and run.fingerprints == state.fingerprints
-        ):
-            reused.setdefault(key, run)
-    arms, all_seeds = state.hypothesis.arm_names(), seeds or state.hypothesis.seeds
-    missing = [(arm, seed) for seed in all_seeds for arm in arms if (arm, seed) not in reused]
-    return Plan(experiment, state, why, covered_by, list(reused.values()), missing)
+    for run in runs:
+        if (run.arm, run.seed) in wanted and planned.fits(run):
+            reused.setdefault((run.arm, run.seed), run)
+    missing = [pair for pair in wanted if pair not in reused]
+    if failed_only:
+        tried = {(run.arm, run.seed) for run in runs if _did_not_finish(run, planned)}
+        missing = [pair for pair in missing if pair in tried]
+    return replace(planned, reused=list(reused.values()), missing=missing)
+
+
+def _wanted(state: State, arms: list[str] | None) -> list[tuple[str, int]]:
+    """Arm and seed of each run, seed by seed."""
+    known = state.hypothesis.arm_names()
+    for arm in arms or []:
+        if arm not in known:
+            raise RunError(f"there is no arm {arm!r}", fix=f"use some of: {', '.join(known)}")
+    seeds = dict.fromkeys(seed for _, seed in state.parameters)
+    return [(arm, seed) for seed in seeds for arm in known if arms is None or arm in arms]
+
+
+def _did_not_finish(run: Run, plan: Plan) -> bool:
+    """Whether a run was an attempt at one of the plan's jobs in this state, and came to nothing."""
+    return run.status not in ("finished", "running") and plan.fits(
+        msgspec.structs.replace(run, status="finished")
+    )
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """A job, and how often it was tried."""
+
+    plan: Plan
+    job: Job
+    number: int = 1
+    fallbacks: int = 0
+
+    @property
+    def parameters(self) -> dict[str, Value]:
+        found = self.plan.parameters(self.job.arm, self.job.seed, self.fallbacks)
+        assert found is not None
+        return found
+
+    def after(self, run: Run) -> _Attempt | None:
+        """The next attempt, if the run that was made warrants one."""
+        if run.status == "lost" and self.number < ATTEMPTS:
+            return replace(self, number=self.number + 1)
+        smaller = self.plan.parameters(self.job.arm, self.job.seed, self.fallbacks + 1)
+        if run.status == "out-of-memory" and smaller is not None:
+            return replace(self, number=self.number + 1, fallbacks=self.fallbacks + 1)
+        return None
 
 
 def execute(
     workspace: Workspace,
     plans: Sequence[Plan],
     *,
-    slots: int = 1,
-    limits: Limits | None = None,
-    report: Callable[[Progress], None] = lambda progress: None,
+    engine: Engine,
+    report: Callable[[Line], None] = lambda event: None,
+    name: str = "run",
+    verify_cold: int | None = None,
+    notices: Sequence[str] = (),
+    conclude: Callable[[list[Run]], Mapping[str, str]] = lambda runs: {},
 ) -> list[Run]:
-    """Make the missing runs, `slots` at a time, and return their records as they ended.
+    """Make the missing runs over the engine's slots, and return the last run of each job.
 
-    report is called from several threads. On KeyboardInterrupt the runs under way are cancelled and recorded
-    within seconds, then it is raised again. Raises WorkspaceError when another process runs one of them.
+    report takes the events, from several threads. verify_cold: one in so many warm runs is repeated cold and
+    compared. notices: what the journal is to say besides, such as what was left out. conclude is called when
+    all is made, and returns the verdict of each experiment that it judged.
+
+    Several processes may do this at once: each job is made by one of them. On KeyboardInterrupt the runs
+    under way are cancelled and recorded within seconds, then it is raised again. Raises WorkspaceError when
+    an experiment is being sealed, or a rerun of it is under way.
     """
-    report = _tolerant(report)
-    limits = limits or Limits(threads=max(1, (os.cpu_count() or 1) // slots))
-    stop = threading.Event()
-    mended: dict[str, set[tuple[str, int]]] = {}
     with ExitStack() as locks:
-        for one in plans:
-            locks.enter_context(workspace.lock(one.experiment.slug))
-            mended[one.experiment.slug] = _mend(one)
-        jobs: queue.SimpleQueue[tuple[Plan, str, int]] = queue.SimpleQueue()
-        for one in plans:
-            for arm, seed in one.missing:
-                if (arm, seed) not in mended[one.experiment.slug]:
-                    jobs.put((one, arm, seed))
+        for slug in {one.experiment.slug for one in plans}:
+            locks.enter_context(workspace.lock(slug, shared=True))
+        for slug in {one.experiment.slug for one in plans if one.rerun}:
+            locks.enter_context(workspace.lock(f"{slug}-rerun"))
+        batch = _Batch(workspace, plans, engine, report, name, verify_cold)
+        return batch.make(notices, conclude)
 
-        def work() -> list[Run]:
-            done = []
-            with Slot(limits) as slot, suppress(queue.Empty):
-                while not stop.is_set():
-                    done.append(_run(workspace, *jobs.get_nowait(), slot, stop, report))
-            return done
 
+class _Batch:
+    """A batch under way."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        plans: Sequence[Plan],
+        engine: Engine,
+        report: Callable[[Line], None],
+        name: str,
+        verify_cold: int | None,
+    ) -> None:
+        self.id = new_run_id(name)
+        self._workspace = workspace
+        self._engine = engine
+        self._name = name
+        self._plans = plans
+        self._report = report
+        self._journal: Journal | None = None
+        self._sharing = Sharing(workspace)
+        self._cold_checks = ColdChecks(workspace, verify_cold)
+        self._stop = threading.Event()
+        self._waiting: deque[_Attempt] = deque()
+        self._last: dict[object, Run] = {}
+        self._began = time.monotonic()
+        self._total = _Total()
+
+    def make(self, notices: Sequence[str], conclude: Callable[[list[Run]], Mapping[str, str]]) -> list[Run]:
+        """Make all jobs."""
+        done = self._catch_up()
+        opened = Opened(
+            batch=self.id,
+            name=self._name,
+            at=now(),
+            process=this_process(),
+            engine=self._engine.name,
+            slots=self._engine.slots,
+            gpus=list(self._engine.gpus),
+        )
+        # a `run` that finds nothing to make leaves no trace
+        lasting = self._name != "run" or any(one.missing for one in self._plans)
+        with Journal.open(self._workspace, opened) if lasting else nullcontext() as self._journal:
+            self._show(opened)
+            for text in notices:
+                self._notice(text)
+            for one in self._plans:
+                self._queue(one, done[one.experiment.slug])
+            try:
+                self._work_all()
+                verdicts = conclude(list(self._last.values()))
+            except BaseException:
+                self._close({})
+                raise
+            self._close(verdicts)
+        return list(self._last.values())
+
+    def _catch_up(self) -> dict[str, list[Run]]:
+        """The runs of each experiment, once what a killed batch left behind is recorded."""
+        experiments = {one.experiment.slug: one.experiment for one in self._plans}
+        return {
+            slug: self._sharing.catch_up(
+                experiment, [one.state.fingerprints for one in self._plans if one.experiment.slug == slug]
+            )
+            for slug, experiment in experiments.items()
+        }
+
+    def _queue(self, one: Plan, runs: list[Run]) -> None:
+        """Enter what is to do; what was finished since the plan was made is done."""
+        for run in one.reused:
+            self._say(Reused(job=one.job(run.arm, run.seed), run=run.id))
+        since = {(run.arm, run.seed): run for run in runs if one.fits(run)}
+        for arm, seed in one.missing:
+            job = one.job(arm, seed)
+            if found := since.get((arm, seed)):
+                self._say(Elsewhere(job=job, run=found.id))
+                self._settle(job, found)
+            else:
+                self._say(Queued(job=job))
+                self._waiting.append(_Attempt(one, job))
+
+    def _work_all(self) -> None:
+        slots = min(self._engine.slots, len(self._waiting))
+        if slots == 0:
+            return
         with ThreadPoolExecutor(slots) as pool:
-            futures: list[Future[list[Run]]] = [pool.submit(work) for _ in range(slots)]
+            futures: list[Future[None]] = [pool.submit(self._work, number) for number in range(slots)]
             try:
                 # wait in short turns: a thread that blocks for ever would not see Ctrl-C on every system
                 while wait_for(futures, timeout=0.5, return_when=FIRST_EXCEPTION).not_done:
                     if any(future.done() and future.exception() for future in futures):
-                        stop.set()
+                        self._stop.set()
             except BaseException:
-                stop.set()
+                self._stop.set()
+                self._engine.stop()
                 with _undisturbed():  # a second Ctrl-C would leave runs that nobody records
                     wait_for(futures)
                 raise
-            return [run for future in futures for run in future.result()]
+            for future in futures:
+                future.result()
 
+    def _work(self, number: int) -> None:
+        """What one thread does: take a job, claim it, make it."""
+        with self._engine.open(number) as slot:
+            while not self._stop.is_set():
+                try:
+                    attempt = self._waiting.popleft()
+                except IndexError:
+                    return
+                claim = self._sharing.claim(attempt.plan.experiment, attempt.job, attempt.parameters)
+                if claim is None:  # another batch is making it
+                    self._waiting.append(attempt)
+                    self._stop.wait(0.1)
+                    continue
+                with claim:
+                    self._attempt(attempt, number, slot)
 
-def _tolerant(report: Callable[[Progress], None]) -> Callable[[Progress], None]:
-    """A display that fails, because its pipe was closed say, must not end the runs."""
+    def _attempt(self, attempt: _Attempt, number: int, slot: Slot) -> None:
+        one, job = attempt.plan, attempt.job
+        made = self._sharing.made_elsewhere(one.experiment, job)
+        if found := next((run for run in made if one.fits(run)), None):
+            self._say(Elsewhere(job=job, run=found.id))
+            self._settle(job, found)
+            return
+        run = self._make(attempt, number, slot)
+        following = None if self._stop.is_set() else attempt.after(run)
+        self._say(_ended(job, run, again=following is not None))
+        self._settle(job, run)
+        if following is not None:
+            self._waiting.append(following)
 
-    def tolerant(progress: Progress) -> None:
+    def _make(self, attempt: _Attempt, number: int, slot: Slot) -> Run:
+        one, job = attempt.plan, attempt.job
+        run = self._new_run(attempt)
+        self._sharing.ours.add(run.id)
+        one.experiment.save_run(run)
+        one.experiment.enter_start(run)
+        self._say(Started(job=job, run=run.id, at=run.started, attempt=attempt.number, slot=number))
+
+        def progress(update: Update) -> None:
+            self._show(Progress(job=job, run=run.id, **msgspec.structs.asdict(update)))
+
+        try:
+            ended = slot.run(one.experiment, run, one.state.notebook_path, self._stop, progress)
+            cold = [f"kernels start cold: {ended.why_cold}"] if ended.why_cold else []
+            for text in [*cold, *self._engine.notes]:
+                self._notice(text)
+            if ended.status == "finished":
+                ended = _vouched(self._workspace, one.state, ended)
+            ended = self._cold_checks.checked(ended, slot, one.state.notebook_path, self._stop)
+        except BaseException as error:
+            failure = Failure(error=type(error).__name__, message=redacted(f"while supervising: {error}"))
+            _close(one, msgspec.structs.replace(run, status="failed", ended=now(), failure=failure))
+            raise
+        _close(one, ended)
+        return ended
+
+    def _new_run(self, attempt: _Attempt) -> Run:
+        one, job = attempt.plan, attempt.job
+        return Run(
+            id=new_run_id(f"{job.arm}-s{job.seed}"),
+            experiment=job.experiment,
+            arm=job.arm,
+            seed=job.seed,
+            kind=one.kind,
+            why_exploratory=one.why_exploratory,
+            seal=one.seal,
+            notebook=one.state.hypothesis.notebook,
+            parameters=attempt.parameters,
+            fingerprints=one.state.fingerprints,
+            environment=distributions(),
+            git=git_state(self._workspace.root),
+            status="running",
+            started=now(),
+            process=this_process(),
+            metric=one.state.hypothesis.metric,
+            rerun=one.rerun,
+            batch=self.id,
+            attempt=attempt.number,
+            fallbacks=attempt.fallbacks,
+        )
+
+    def _settle(self, job: Job, run: Run) -> None:
+        self._last[job.key] = run
+        self._total.add(run, made_here=run.batch == self.id)
+
+    def _notice(self, text: str) -> None:
+        """Say something once."""
+        if text not in self._total.notices:
+            self._total.notices.add(text)
+            self._say(Notice(text=text, at=now()))
+
+    def _say(self, event: Line) -> None:
+        if self._journal is not None:
+            self._journal.enter(event)
+        self._show(event)
+
+    def _show(self, event: Line) -> None:
+        """A display that fails, because its pipe was closed say, must not end the runs."""
         with suppress(Exception, SystemExit):
-            report(progress)
+            self._report(event)
 
-    return tolerant
+    def _close(self, verdicts: Mapping[str, str]) -> None:
+        counts = Counter(
+            run.status if run.batch == self.id else "made elsewhere" for run in self._last.values()
+        )
+        counts["reused"] = sum(len(one.reused) for one in self._plans)
+        counts["queued"] = len(self._waiting)
+        self._say(
+            Closed(
+                at=now(),
+                seconds=round(time.monotonic() - self._began, 3),
+                run_seconds=round(self._total.run_seconds, 3),
+                counts={state: count for state, count in counts.items() if count},
+                stopped=self._stop.is_set(),
+                gpu_seconds=round(self._total.gpu_seconds, 3),
+                gpu_energy=self._total.gpu_energy,
+                verdicts=dict(verdicts),
+            )
+        )
+
+
+@dataclass
+class _Total:
+    """What the runs of a batch took together."""
+
+    run_seconds: float = 0.0
+    gpu_seconds: float = 0.0
+    gpu_energy: float | None = None
+    notices: set[str] = field(default_factory=set)
+
+    def add(self, run: Run, *, made_here: bool) -> None:
+        """Count a run that has ended; called from several threads, and exact to what floats of a sum are."""
+        if not made_here:
+            return
+        self.run_seconds += run.seconds or 0.0
+        if "gpu" in run.environment:
+            self.gpu_seconds += run.seconds or 0.0
+        if run.gpu_energy is not None:
+            self.gpu_energy = (self.gpu_energy or 0.0) + run.gpu_energy
+
+
+def _ended(job: Job, run: Run, *, again: bool) -> Ended:
+    return Ended(
+        job=job,
+        run=run.id,
+        at=run.ended or run.started,
+        status=run.status,
+        seconds=run.seconds,
+        kernel=run.kernel,
+        cpu_seconds=run.cpu_seconds,
+        peak_memory=run.peak_memory,
+        peak_gpu_memory=run.peak_gpu_memory,
+        gpu_energy=run.gpu_energy,
+        metrics=run.metrics,
+        failure=run.failure,
+        again=again,
+    )
 
 
 @contextmanager
@@ -163,69 +470,6 @@ def _undisturbed() -> Iterator[None]:
     finally:
         for number, handler in earlier:
             signal.signal(number, handler)
-
-
-def _run(
-    workspace: Workspace,
-    one: Plan,
-    arm: str,
-    seed: int,
-    slot: Slot,
-    stop: threading.Event,
-    report: Callable[[Progress], None],
-) -> Run:
-    run = Run(
-        id=new_run_id(f"{arm}-s{seed}"),
-        experiment=one.experiment.slug,
-        arm=arm,
-        seed=seed,
-        kind=one.kind,
-        why_exploratory=one.why_exploratory,
-        seal=one.seal,
-        notebook=one.state.hypothesis.notebook,
-        parameters=one.state.parameters[arm, seed],
-        fingerprints=one.state.fingerprints,
-        environment=distributions(),
-        git=git_state(workspace.root),
-        status="running",
-        started=now(),
-        process=this_process(),
-        metric=one.state.hypothesis.metric,
-        rerun=one.rerun,
-    )
-    one.experiment.save_run(run)
-    one.experiment.enter_start(run)
-    try:
-        ended = slot.run(one.experiment, run, one.state.notebook_path, stop, report)
-    except BaseException as error:
-        failure = Failure(error=type(error).__name__, message=redacted(f"while supervising: {error}"))
-        _close(one, msgspec.structs.replace(run, status="failed", ended=now(), failure=failure))
-        raise
-    if ended.status == "finished":
-        ended = _vouched(workspace, one.state, ended)
-    _close(one, ended)
-    report(Progress(ended))
-    return ended
-
-
-def _mend(one: Plan) -> set[tuple[str, int]]:
-    """Record what a supervisor that was killed left behind: results that were said, ends not yet entered.
-
-    Such a result counts while the state is the one that it was made in. Returns the arms and seeds of the
-    plan that need not be made any more.
-    """
-    ended = one.experiment.ledger().ended()
-    found = set()
-    for run in one.experiment.runs():
-        if run.status != "lost" or run.id in ended or run.fingerprints != one.state.fingerprints:
-            continue
-        _, finish = one.experiment.steps(run.id)
-        if finish is not None:
-            one.experiment.save_run(completed(run, finish, None))
-            if (run.seal, run.rerun) == (one.seal, one.rerun):
-                found.add((run.arm, run.seed))
-    one.experiment.enter_late()
-    return found
 
 
 def _close(one: Plan, run: Run) -> None:

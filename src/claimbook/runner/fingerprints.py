@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import threading
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import claimbook
@@ -48,10 +49,15 @@ def code_sources(notebook: Path, workspace: Workspace) -> dict[str, str]:
 
 def _code_sources(notebook: Path, workspace: Workspace) -> dict[str, str]:
     roots = [notebook.parent, workspace.root, workspace.root / "src"]
-    waiting = [name for cell in _python_cells(notebook) for name in _imports(cell, notebook)]
+    waiting = [name for cell in python_cells(notebook) for name in _imports(cell, notebook)]
+    asked: set[str] = set()
     seen: dict[Path, str] = {}
     while waiting:
-        path = _source_file(waiting.pop(), roots)
+        name = waiting.pop()
+        if name in asked:
+            continue
+        asked.add(name)
+        path = _source_file(name, roots)
         if path is None or path in seen:
             continue
         text = path.read_text("utf-8")
@@ -60,17 +66,18 @@ def _code_sources(notebook: Path, workspace: Workspace) -> dict[str, str]:
     return {_readable(path, workspace): seen[path] for path in sorted(seen)}
 
 
-def _imports(text: str, path: Path) -> Iterator[str]:
+@lru_cache(
+    maxsize=4096
+)  # asked for at the end of every run; parsing takes a hundred times as long as reading
+def _imports(text: str, path: Path) -> tuple[str, ...]:
     """Dotted names that a source imports, their packages too: importing a.b runs a's code as well."""
-    for name in _imported_names(text, path):
-        parts = name.split(".")
-        for end in range(1, len(parts) + 1):
-            yield ".".join(parts[:end])
+    names = [name.split(".") for name in _imported_names(text, path)]
+    return tuple(".".join(parts[:end]) for parts in names for end in range(1, len(parts) + 1))
 
 
 def _imported_names(text: str, path: Path) -> Iterator[str]:
     """`from a import b` may name a module a.b, so both come."""
-    package = _package_of(path)
+    package = package_of(path)
     for node in ast.walk(ast.parse(text, filename=str(path))):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -85,7 +92,7 @@ def _imported_names(text: str, path: Path) -> Iterator[str]:
                 yield f"{base}.{alias.name}"
 
 
-def _package_of(path: Path) -> str:
+def package_of(path: Path) -> str:
     """The package that relative imports of a file start from."""
     if path.is_relative_to(PACKAGE):
         return ".".join(["claimbook", *path.relative_to(PACKAGE).parent.parts])
@@ -103,11 +110,12 @@ def _source_file(module: str, roots: list[Path]) -> Path | None:
     if parts[0] == "claimbook":
         if len(parts) < 2 or parts[1] not in NUMBERS:
             return None
-        return _file_at(PACKAGE.joinpath(*parts[1:]))
-    return next((found for root in roots if (found := _file_at(root.joinpath(*parts)))), None)
+        return file_at(PACKAGE.joinpath(*parts[1:]))
+    return next((found for root in roots if (found := file_at(root.joinpath(*parts)))), None)
 
 
-def _file_at(stem: Path) -> Path | None:
+def file_at(stem: Path) -> Path | None:
+    """The file of a module or package whose path less its suffix is given; None when there is none."""
     for path in (stem.with_suffix(".py"), stem / "__init__.py"):
         if path.is_file():
             return path.resolve()
@@ -121,17 +129,14 @@ def _readable(path: Path, workspace: Workspace) -> str:
     return path.name
 
 
-def _python_cells(notebook: Path) -> Iterator[str]:
+def python_cells(notebook: Path) -> Iterator[str]:
     """The code cells as plain Python, magics and `!commands` turned into calls as IPython does.
 
     Raises RunError with the cell whose syntax is wrong.
     """
-    from IPython.core.inputtransformer2 import TransformerManager
-
     for number, cell in enumerate(read_cells(notebook), start=1):
         try:
-            python = TransformerManager().transform_cell(cell["source"])
-            ast.parse(python)
+            python = _as_python(cell["source"])
         except SyntaxError as error:
             raise RunError(
                 f"code cell {number}, line {error.lineno}: {error.msg}",
@@ -139,3 +144,13 @@ def _python_cells(notebook: Path) -> Iterator[str]:
                 where=notebook,
             ) from error
         yield python
+
+
+@lru_cache(maxsize=1024)
+def _as_python(cell: str) -> str:
+    """A cell as Python. Raises SyntaxError."""
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    python: str = TransformerManager().transform_cell(cell)
+    ast.parse(python)
+    return python

@@ -14,11 +14,12 @@ from claimbook.experiments import Experiment
 from claimbook.judge import judge_rerun, largest_difference
 from claimbook.products.named import fingerprint_of, named_in
 from claimbook.records import Failure, Rerun, Run, SealEntry, Verdict
+from claimbook.records.batch import Line
 from claimbook.records.rerun import Result
 from claimbook.runner.batch import Plan, execute
+from claimbook.runner.engine import Engine
 from claimbook.runner.fingerprints import code_fingerprints, notebook_fingerprint
 from claimbook.runner.state import State, current_state
-from claimbook.runner.supervise import Limits, Progress
 from claimbook.session import new_run_id, now
 from claimbook.surroundings import distributions, redacted
 from claimbook.workspace import Workspace
@@ -81,19 +82,36 @@ def replicate(
     workspace: Workspace,
     prepared: Sequence[Prepared],
     *,
-    slots: int,
-    limits: Limits,
-    report: Callable[[Progress], None],
+    engine: Engine,
+    report: Callable[[Line], None],
+    name: str = "rerun",
+    verify_cold: int | None = None,
+    notices: Sequence[str] = (),
 ) -> list[Rerun]:
     """Make the replications of all prepared reruns, and say of each verdict whether it held.
 
     Each is recorded as reruns/<id>.json. Interrupted, nothing is recorded but the runs that had finished.
     """
+    reruns: list[Rerun] = []
+
+    def conclude(made: list[Run]) -> dict[str, str]:
+        for one in prepared:
+            runs = [run for run in made if run.experiment == one.experiment.slug]
+            reruns.append(_conclude(one, runs))
+        return {rerun.experiment: rerun.result for rerun in reruns}
+
     plans = [one.plan for one in prepared if one.plan is not None]
-    made = execute(workspace, plans, slots=slots, limits=limits, report=report)
-    return [
-        _conclude(one, [run for run in made if run.experiment == one.experiment.slug]) for one in prepared
-    ]
+    execute(
+        workspace,
+        plans,
+        engine=engine,
+        report=report,
+        name=name,
+        verify_cold=verify_cold,
+        notices=notices,
+        conclude=conclude,
+    )
+    return reruns
 
 
 def _plan(experiment: Experiment, sealed: SealEntry, state: State) -> Plan:

@@ -104,7 +104,8 @@ def _is_of(run: Run, state: State) -> bool:
         return False
     if run.experiment != BY_HAND and run.fingerprints.get("notebook") != state.notebook:
         return False
-    return any({**parameters, "seed": run.seed} == run.parameters for parameters in state.parameters.values())
+    designs = ({**parameters, "seed": run.seed} for parameters in state.parameters.values())
+    return any(state.hypothesis.fallen_back(one, run.fallbacks) == run.parameters for one in designs)
 
 
 def _counts(run: Run) -> bool:

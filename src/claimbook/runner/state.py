@@ -8,7 +8,7 @@ from pathlib import Path
 
 from claimbook.errors import RunError
 from claimbook.experiments import Experiment
-from claimbook.products.named import fingerprint_of
+from claimbook.products.named import fingerprint_of, named_in
 from claimbook.records import Hypothesis, SealedSources, SealEntry
 from claimbook.records.experiment import Value
 from claimbook.runner.fingerprints import code_cells, code_fingerprints, code_sources, notebook_fingerprint
@@ -46,7 +46,10 @@ class State:
             changed.append("notebook code")
         if code_fingerprints(self.notebook_path, workspace) != self.code:
             changed.append("technique code")
-        if fingerprint_of(self.parameters.values(), workspace)[0] != self.data:
+        names = named_in(self.parameters.values())
+        # what is drawn depends on settings and code that this process has read once
+        drawn = all(workspace.products.get(n, {"source": n}).get("source") == "catalog" for n in names)
+        if not drawn and fingerprint_of(self.parameters.values(), workspace)[0] != self.data:
             changed.append("product set")
         return changed
 

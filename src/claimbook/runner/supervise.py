@@ -1,4 +1,4 @@
-"""Runs under supervision: a worker, a kernel each, time limits, and the record of how each one ended.
+"""Runs under supervision: a worker, a kernel each, limits, and the record of how each one ended.
 
 The record is ours alone. papermill's own metadata calls every cell completed after a time-out or a kill.
 """
@@ -14,44 +14,32 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
-import psutil
 
+from claimbook.errors import RunError
 from claimbook.experiments import HEARTBEAT, Experiment, beat
 from claimbook.records import Failure, Run
+from claimbook.records.run import Status
+from claimbook.runner.engine import Update
+from claimbook.runner.gpu import Meter
+from claimbook.runner.memory import ran_out, show_bytes, system_kills
+from claimbook.runner.processes import ProcessTree, Sample
+from claimbook.runner.slots import Limits, Place, environment
 from claimbook.session import RUN_VARIABLE, completed, now
 from claimbook.surroundings import redacted
 
+Warm = Callable[[], tuple[Path | None, str | None]]
+"""The socket of a server that forks warm kernels, or None and why there is none."""
 
-@dataclass(frozen=True)
-class Progress:
-    """Where a run is."""
-
-    run: Run
-    cell: int | None = None
-    """Index of the cell under way; None before the first."""
-    cells: int = 0
-    """Cells in all; 0 before the kernel is up."""
-    step: int | None = None
-    """The last step that the notebook logged."""
-    values: dict[str, float] | None = None
-    """What it logged there."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a run may take."""
-
-    seconds: float | None = None
-    """Wall clock for the whole run, kernel start included; None for no limit."""
-    threads: int | None = None
-    """Processor threads of the numeric libraries; None leaves their own choice."""
+_TICK = 0.25
+"""Seconds between two looks at a run: its processes, its steps, its limits."""
 
 
 class Slot:
@@ -60,8 +48,10 @@ class Slot:
     A context manager: when it is left, neither worker nor kernel lives on.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, place: Place | None = None, warm: Warm | None = None) -> None:
         self._limits = limits
+        self._place = place or Place()
+        self._warm = warm
         self._worker: _Worker | None = None
 
     def __enter__(self) -> Slot:
@@ -76,25 +66,44 @@ class Slot:
         run: Run,
         notebook: Path,
         stop: threading.Event,
-        report: Callable[[Progress], None],
+        report: Callable[[Update], None],
+        *,
+        cold: bool = False,
     ) -> Run:
         """Execute a notebook as the run that is recorded as running; return its record as it ended.
 
-        The caller writes it down. However it ended, the kernel is gone. `stop` cancels.
+        As `engine.Slot` has it. Raises RunError when a process of the run cannot be ended.
         """
         began = time.monotonic()
-        if self._worker is None:
-            self._worker = _Worker(self._limits)
-        self._worker.begin(experiment, run, notebook)
-        healthy = False
+        worker = self._worker = self._worker or _Worker()
+        watch = _Watch(worker, experiment, run, self._limits, self._place, report, began)
+        ending = _Ending("failed", None, healthy=False)
         try:
-            ending, healthy = _follow(self._worker, experiment, run, self._limits, stop, report, began)
+            server, why_cold = (None, None) if cold or self._warm is None else _told(self._warm, stop)
+            watch.why_cold = why_cold
+            folder = experiment.run_folder(run.id).resolve()
+            worker.begin(
+                {
+                    "notebook": str(notebook),
+                    "output": str(experiment.notebook_path(run.id)),
+                    "folder": str(notebook.parent),
+                    "parameters": run.parameters,
+                    "environment": _environment(folder, notebook, self._limits, self._place),
+                    "warm": str(server) if server else None,
+                }
+            )
+            ending = watch.follow(stop)
         finally:
-            if healthy:
-                self._worker.end_kernel()
-            else:
+            if not ending.healthy:
                 self._end_worker()
-        return _ended(experiment, run, ending, time.monotonic() - began)
+            left = watch.end(thorough=not ending.healthy, patience=1.0 if stop.is_set() else 10.0)
+        if left and not stop.is_set():
+            self._end_worker()
+            raise RunError(
+                f"processes of run {run.id} do not die: {', '.join(map(str, left))}",
+                fix="they hang inside the system, over a GPU or a network disk say: `ps` shows where",
+            )
+        return watch.record(ending)
 
     def _end_worker(self) -> None:
         if self._worker is not None:
@@ -103,11 +112,10 @@ class Slot:
 
 
 class _Worker:
-    """A worker process and the events that it sends; kernels are its children."""
+    """A worker process and the events that it sends."""
 
-    def __init__(self, limits: Limits) -> None:
-        self.events: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        self._limits = limits
+    def __init__(self) -> None:
+        self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed in `end`)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "claimbook.runner.worker"],
@@ -119,15 +127,13 @@ class _Worker:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def begin(self, experiment: Experiment, run: Run, notebook: Path) -> None:
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def begin(self, job: dict[str, Any]) -> None:
         """Give it a job; `next` tells how it goes."""
-        job = {
-            "notebook": str(notebook),
-            "output": str(experiment.notebook_path(run.id)),
-            "folder": str(notebook.parent),
-            "parameters": run.parameters,
-            "environment": _environment(experiment.run_folder(run.id), self._limits),
-        }
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # it died; `next` will say so
             self._process.stdin.write(json.dumps(job).encode() + b"\n")
@@ -136,137 +142,241 @@ class _Worker:
     def next(self, seconds: float) -> dict[str, Any] | None:
         """The next event, an empty one when none came in time, or None when the worker is gone."""
         try:
-            return self.events.get(timeout=seconds)
+            return self._events.get(timeout=seconds)
         except queue.Empty:
             return {"event": ""}
 
-    def death(self) -> Failure:
-        """Why the worker ended without saying so."""
+    def death(self) -> tuple[Status, Failure]:
+        """How a run ends whose worker ended without saying so: lost, when something killed it."""
         code = self._process.wait()
         self._errors.seek(0)
         lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
         last = lines[-1] if lines else "no message"
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return Failure(error="WorkerDied", message=redacted(f"{how}: {last}"))
+        failure = Failure(error="WorkerDied", message=redacted(f"{how}: {last}"))
+        return "lost" if code < 0 else "failed", failure
 
     def end(self) -> None:
-        """Leave neither worker nor kernel. Safe to call at any time."""
+        """Let it kill its kernel and go. Safe to call at any time."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        children = self._children()
         with suppress(BrokenPipeError):
-            self._process.stdin.close()  # the worker kills its kernel and goes
+            self._process.stdin.close()
         try:
-            self._process.wait(timeout=1.5)
+            self._process.wait(timeout=1.0)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        _kill(children)
         self._reader.join(timeout=1)
         self._process.stdout.close()
         self._errors.close()
 
-    def end_kernel(self) -> None:
-        """Make sure that the kernel, and what it started, is gone."""
-        _kill(self._children())
-
-    def _children(self) -> list[psutil.Process]:
-        try:
-            return psutil.Process(self._process.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            return []
-
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self.events.put(json.loads(line))
-        self.events.put(None)
+            with suppress(ValueError):  # killed in the middle of a line
+                self._events.put(json.loads(line))
+        self._events.put(None)
 
 
-def _kill(processes: list[psutil.Process]) -> None:
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(processes, timeout=2)
+@dataclass(frozen=True)
+class _Ending:
+    """How a run ended, before what the notebook said is considered."""
+
+    status: Status
+    failure: Failure | None
+    healthy: bool
+    """Whether the worker can make another run."""
 
 
-_Ending = tuple[str, Failure | None]
-"""A status and why, when it is not `finished`."""
+class _Watch:
+    """One run as it is watched: where it is, what it takes, and what it may take."""
 
+    def __init__(
+        self,
+        worker: _Worker,
+        experiment: Experiment,
+        run: Run,
+        limits: Limits,
+        place: Place,
+        report: Callable[[Update], None],
+        began: float,
+    ) -> None:
+        self.why_cold: str | None = None
+        self._worker = worker
+        self._experiment = experiment
+        self._run = run
+        self._limits = limits
+        self._report = report
+        self._began = self._cell_began = began
+        self._now = Update()
+        self._tree = ProcessTree(worker.pid)
+        self._gpu = Meter(place)
+        self._peak = 0
+        self._cpu_seconds = 0.0
+        self._kills = deque([system_kills()], maxlen=20)
+        """The system's, for want of memory, in the last 5 s of the kernel's life: it counts one before the
+        process is gone."""
+        self._looked = self._beaten = 0.0
 
-def _follow(
-    worker: _Worker,
-    experiment: Experiment,
-    run: Run,
-    limits: Limits,
-    stop: threading.Event,
-    report: Callable[[Progress], None],
-    began: float,
-) -> tuple[_Ending, bool]:
-    """How the run ended, and whether the worker can make another."""
-    progress = Progress(run)
-    report(progress)
-    beaten = 0.0
-    while True:
-        event = worker.next(0.2)
-        if time.monotonic() - beaten > HEARTBEAT:
-            beat(experiment.run_folder(run.id))
-            beaten = time.monotonic()
-        if stop.is_set():
-            return ("cancelled", Failure(error="Cancelled", message="stopped from outside")), False
-        if limits.seconds is not None and time.monotonic() - began > limits.seconds:
-            message = f"the run took longer than {limits.seconds:g} s"
-            failure = Failure(error="RunTimeout", message=message, cell=progress.cell)
-            return ("timed-out", failure), False
-        if event is None:
-            return ("failed", worker.death()), False
+    def follow(self, stop: threading.Event) -> _Ending:
+        """Watch until the run has ended, is stopped, or takes more than it may."""
+        self._report(self._now)
+        while True:
+            event = self._worker.next(_TICK)
+            if stop.is_set():
+                return _Ending("cancelled", Failure(error="Cancelled", message="stopped from outside"), False)
+            if event is None:
+                return _Ending(*self._worker.death(), healthy=False)
+            if (ending := self._taken(event)) or (ending := self._over_time()):
+                return ending
+            if time.monotonic() - self._looked >= _TICK and (ending := self._look()):
+                return ending
+
+    def end(self, *, thorough: bool, patience: float) -> list[int]:
+        """End every process of the run; returns the ids of those that would not die."""
+        folder = str(self._experiment.run_folder(self._run.id).resolve())
+        return self._tree.end(patience=patience, marker=(RUN_VARIABLE, folder) if thorough else None)
+
+    def record(self, ending: _Ending) -> Run:
+        """The record of the run as it ended.
+
+        What the notebook said in run.finish(…) is its result, whatever came after: a cell that fails behind
+        it must not be a way to throw a result away and draw another.
+        """
+        status, failure = ending.status, ending.failure
+        seconds = time.monotonic() - self._began
+        run = self._with_costs()
+        _, finish = self._experiment.steps(run.id)
+        if finish is not None:
+            said = completed(run, finish, seconds)
+            return msgspec.structs.replace(
+                said,
+                failure=failure,
+                peak_memory=max(said.peak_memory or 0, run.peak_memory or 0) or None,
+                peak_gpu_memory=said.peak_gpu_memory or run.peak_gpu_memory,
+            )
+        if status == "finished":
+            status = "failed"
+            failure = Failure(error="NotFinished", message="the notebook ended without run.finish(…)")
+        return msgspec.structs.replace(
+            run, status=status, ended=now(), seconds=round(seconds, 3), failure=failure
+        )
+
+    def _taken(self, event: dict[str, Any]) -> _Ending | None:
+        """Take up what the worker says."""
         match event["event"]:
             case "finished":
-                return ("finished", None), True
+                return _Ending("finished", None, healthy=True)
             case "failed":
-                return ("failed", msgspec.convert(event, Failure)), True
+                return self._failed(msgspec.convert(event, Failure))
+            case "kernel":
+                self._tree.add(event["pid"], event["keeper"])
+                self.why_cold = event["why"] or self.why_cold
+                self._update(kernel=event["kind"])
             case "cell":
-                progress = replace(progress, cell=event["index"], cells=event["count"])
-                report(progress)
-            case "":
-                progress = _with_last_step(progress, experiment)
-                report(progress)
+                self._cell_began = time.monotonic()
+                self._update(cell=event["index"], cells=event["count"])
+        return None
+
+    def _failed(self, failure: Failure) -> _Ending:
+        if ran_out(failure):
+            return _Ending("out-of-memory", failure, healthy=True)
+        if failure.error == "KernelDied":
+            failure = msgspec.structs.replace(failure, cell=self._now.cell)
+            if (system_kills() or 0) > (self._kills[0] or 0):
+                message = f"the system killed the kernel; it last held {show_bytes(self._now.memory or 0)}"
+                failure = msgspec.structs.replace(failure, error="OutOfMemoryKill", message=message)
+                return _Ending("out-of-memory", failure, healthy=True)
+        return _Ending("failed", failure, healthy=True)
+
+    def _over_time(self) -> _Ending | None:
+        now, limits = time.monotonic(), self._limits
+        if limits.seconds is not None and now - self._began > limits.seconds:
+            return self._stopped("timed-out", "RunTimeout", f"the run took longer than {limits.seconds:g} s")
+        in_cell = self._now.cell is not None and limits.cell_seconds is not None
+        if in_cell and now - self._cell_began > (limits.cell_seconds or 0):
+            return self._stopped(
+                "timed-out", "CellTimeout", f"the cell took longer than {limits.cell_seconds:g} s"
+            )
+        return None
+
+    def _look(self) -> _Ending | None:
+        """Measure, tell, and give a sign of life."""
+        self._looked = time.monotonic()
+        if self._looked - self._beaten > HEARTBEAT:
+            beat(self._experiment.run_folder(self._run.id))
+            self._beaten = self._looked
+        if self._tree.kernel_lives:
+            self._kills.append(system_kills())
+        sample = self._tree.sample()
+        self._gpu.sample(self._tree.ids)
+        if sample is not None:
+            self._peak = max(self._peak, sample.memory)
+            self._cpu_seconds = max(self._cpu_seconds, sample.cpu_seconds)
+        step = self._experiment.last_step(self._run.id)
+        self._update(
+            memory=sample.memory if sample else None,
+            step=step.step if step else None,
+            values=step.values if step else {},
+        )
+        return self._over_memory(sample)
+
+    def _over_memory(self, sample: Sample | None) -> _Ending | None:
+        ceiling = self._limits.memory
+        if ceiling is not None and sample is not None and sample.memory > ceiling:
+            sample = self._tree.sample(exactly=True)
+        if ceiling is not None and sample is not None and sample.memory > ceiling:
+            message = f"kernel and children held {show_bytes(sample.memory)}, more than {show_bytes(ceiling)}"
+            return self._stopped("out-of-memory", "MemoryCeiling", message)
+        return None
+
+    def _stopped(self, status: Status, error: str, message: str) -> _Ending:
+        return _Ending(status, Failure(error=error, message=message, cell=self._now.cell), healthy=False)
+
+    def _update(self, **changes: Any) -> None:
+        self._now = msgspec.structs.replace(self._now, **changes)
+        self._report(self._now)
+
+    def _with_costs(self) -> Run:
+        """The run with what was seen from outside; it holds for failed ones too."""
+        return msgspec.structs.replace(
+            self._run,
+            kernel=self._now.kernel,
+            why_cold=self.why_cold,
+            cpu_seconds=round(self._cpu_seconds, 2) or None,
+            peak_memory=self._peak or None,
+            peak_gpu_memory=self._gpu.peak_memory,
+            gpu_energy=self._gpu.energy,
+            environment={**self._run.environment, **self._gpu.environment},
+        )
 
 
-def _with_last_step(progress: Progress, experiment: Experiment) -> Progress:
-    last = experiment.last_step(progress.run.id)
-    return progress if last is None else replace(progress, step=last.step, values=last.values)
+def _told(warm: Warm, stop: threading.Event) -> tuple[Path | None, str | None]:
+    """What `warm` says, once its server is ready; waiting ends when the run is to be stopped."""
+    answers: queue.Queue[tuple[Path | None, str | None]] = queue.Queue()
+
+    def ask() -> None:
+        try:
+            answers.put(warm())
+        except Exception as error:  # a kernel can always start cold
+            answers.put((None, redacted(f"{type(error).__name__}: {error}")))
+
+    threading.Thread(target=ask, daemon=True).start()
+    while not stop.is_set():
+        with suppress(queue.Empty):
+            return answers.get(timeout=0.1)
+    return None, None
 
 
-def _ended(experiment: Experiment, run: Run, ending: _Ending, seconds: float) -> Run:
-    """The record of a run as it ended.
-
-    What the notebook said in run.finish(…) is its result, whatever came after: a cell that fails behind it
-    must not be a way to throw a result away and draw another.
-    """
-    status, failure = ending
-    _, finish = experiment.steps(run.id)
-    if finish is not None:
-        return msgspec.structs.replace(completed(run, finish, seconds), failure=failure)
-    if status == "finished":
-        status = "failed"
-        failure = Failure(error="NotFinished", message="the notebook ended without run.finish(…)")
-    return msgspec.structs.replace(
-        run, status=status, ended=now(), seconds=round(seconds, 3), failure=failure
-    )
-
-
-def _environment(folder: Path, limits: Limits) -> dict[str, str]:
+def _environment(folder: Path, notebook: Path, limits: Limits, place: Place) -> dict[str, str]:
     """Variables that a run's kernel gets on top of ours. It works elsewhere, so paths must be absolute."""
-    folder = folder.resolve()
-    environment = {
+    found = {
         RUN_VARIABLE: str(folder),
-        "CLAIMBOOK_ROOT": str(folder.parents[3]),
+        "CLAIMBOOK_ROOT": str(notebook.absolute().parents[1]),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        **environment(limits, place),
     }
     if "CLAIMBOOK_CACHE" in os.environ:
-        environment["CLAIMBOOK_CACHE"] = str(Path(os.environ["CLAIMBOOK_CACHE"]).resolve())
-    if limits.threads:
-        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-            environment[name] = str(limits.threads)
-    return environment
+        found["CLAIMBOOK_CACHE"] = str(Path(os.environ["CLAIMBOOK_CACHE"]).resolve())
+    return found

@@ -1,7 +1,8 @@
-"""The process that executes notebooks with papermill, one after another: `python -m claimbook.runner.worker`.
+"""The process that executes notebooks, one after another: `python -m claimbook.runner.worker`.
 
 It reads each job as a JSON line on standard input and answers with JSON lines on standard output:
 
+    {"event": "kernel", "kind": "warm", "why": null, "pid": 7, "keeper": 6}, once the kernel is up
     {"event": "cell", "index": 3, "count": 12}
     {"event": "finished"} or {"event": "failed", "cell": 3, "error": "ValueError", "message": "…"}
 
@@ -20,15 +21,15 @@ import shutil
 import sys
 import tempfile
 import threading
-import uuid
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from claimbook.surroundings import redacted
+NOT_NEEDED = ("rfc3987_syntax", "pyarrow")
+"""Optional modules that papermill, or what it needs, would import here: 3.9 s for jsonschema's check of IRIs,
+0.4 s for files in Hadoop. What is None in sys.modules cannot be imported; both do without."""
 
 
 def main() -> None:
@@ -44,9 +45,11 @@ def main() -> None:
         answers.write(json.dumps({"event": event, **fields}) + "\n")
 
     threading.Thread(target=_read_jobs, args=(jobs, sockets), daemon=True).start()
-    _register_engine(say, sockets)
+    sys.modules.update(dict.fromkeys(NOT_NEEDED))  # type: ignore[arg-type]
+    from claimbook.runner.execution import execute
+
     while True:
-        execute(jobs.get(), say)
+        execute(jobs.get(), sockets, say)
 
 
 def _adopt_orphans() -> None:
@@ -54,105 +57,6 @@ def _adopt_orphans() -> None:
     if sys.platform == "linux":
         set_child_subreaper = 36
         ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
-
-
-def execute(job: dict[str, Any], say: Callable[..., None]) -> None:
-    """Execute a job and say how it ended.
-
-    job: `notebook`, `output`, `folder` (where the kernel works), `parameters`, and `environment` (its
-    variables).
-    """
-    from nbclient.exceptions import DeadKernelError
-    from papermill import execute_notebook
-    from papermill.exceptions import PapermillExecutionError
-
-    os.environ.update(job["environment"])
-    try:
-        execute_notebook(
-            _notebook(Path(job["notebook"])),
-            job["output"].replace("{", "{{").replace("}", "}}"),  # papermill formats its paths
-            parameters=job["parameters"],
-            engine_name="claimbook",
-            progress_bar=False,
-            cwd=job["folder"],
-            autosave_cell_every=5,
-        )
-    except PapermillExecutionError as error:
-        say("failed", cell=error.cell_index, error=error.ename, message=error.evalue)
-    except DeadKernelError:
-        say("failed", error="KernelDied", message="the kernel was killed or ran out of memory")
-    else:
-        say("finished")
-
-
-def _register_engine(say: Callable[..., None], sockets: Path) -> None:
-    from papermill.clientwrap import PapermillNotebookClient
-    from papermill.engines import NBClientEngine, papermill_engines
-
-    class Client(PapermillNotebookClient):  # type: ignore[misc]  # papermill has no types
-        """papermill's client, its kernels this interpreter's and over sockets of their own."""
-
-        def create_kernel_manager(self) -> Any:
-            manager = super().create_kernel_manager()
-            if os.name == "posix":
-                # ports are picked, freed, then bound: parallel runs can collide. Socket files cannot.
-                manager.transport = "ipc"
-                manager.ip = str(sockets / uuid.uuid4().hex[:8])
-            # this very interpreter, whatever a kernelspec of the user says
-            manager.kernel_spec.argv = [
-                sys.executable,
-                "-m",
-                "ipykernel_launcher",
-                "-f",
-                "{connection_file}",
-                "--HistoryManager.enabled=False",
-            ]
-            return manager
-
-        def output(self, outs: Any, msg: Any, display_id: Any, cell_index: int) -> Any:
-            """Record a cell's output without the secrets that a traceback or a print may hold."""
-            made = super().output(outs, msg, display_id, cell_index)
-            if made is not None:
-                _redact(made)
-            return made
-
-    class Engine(NBClientEngine):  # type: ignore[misc]
-        """papermill's engine with our client."""
-
-        @classmethod
-        def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> Any:
-            count = len(nb_man.nb.cells)
-            client = Client(
-                nb_man,
-                timeout=None,  # the supervisor watches the whole run
-                startup_timeout=120,
-                kernel_name=kernel_name,
-                shutdown_kernel="immediate",
-                on_cell_start=lambda cell, cell_index: say("cell", index=cell_index, count=count),
-            )
-            return client.execute()
-
-    papermill_engines.register("claimbook", Engine)
-
-
-def _redact(output: dict[str, Any]) -> None:
-    for field in ("text", "evalue"):
-        if field in output:
-            output[field] = redacted(output[field])
-    if "traceback" in output:
-        output["traceback"] = [redacted(line) for line in output["traceback"]]
-    shown = output.get("data", {})
-    for kind, value in shown.items():
-        if kind.startswith("text/") and isinstance(value, str):
-            shown[kind] = redacted(value)
-
-
-def _notebook(path: Path) -> Any:
-    import nbformat
-
-    notebook = nbformat.read(path, as_version=4)
-    notebook.metadata.setdefault("kernelspec", {}).update(name="python3", language="python")
-    return notebook
 
 
 def _read_jobs(jobs: queue.SimpleQueue[dict[str, Any]], sockets: Path) -> None:

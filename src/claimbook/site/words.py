@@ -238,6 +238,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "finished": ("finished", "완료"),
     "failed": ("failed", "실패"),
     "timed-out": ("timed out", "시간 초과"),
+    "out-of-memory": ("out of memory", "메모리 부족"),
     "cancelled": ("cancelled", "취소"),
     "lost": ("lost", "유실"),
     "time": ("Time", "시간"),

@@ -1,0 +1,116 @@
+"""How runs are to be made: the options that `run`, `rerun` and `batch` share, and the engine they open."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+if TYPE_CHECKING:
+    from claimbook.records.batch import Line
+    from claimbook.runner.batch import Plan
+    from claimbook.runner.engine import Engine
+    from claimbook.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Making:
+    """How runs are to be made."""
+
+    slots: int | None = None
+    """Runs at a time; None for one, or one on each GPU that is named."""
+    gpus: str | None = None
+    """Such as `0,1`, or `0:0.5` for runs that take half of it."""
+    timeout: float = 3600.0
+    """Seconds that one run may take."""
+    cell_timeout: float | None = None
+    """Seconds that one cell may take."""
+    memory: str | None = None
+    """What one run may take, such as 8GiB."""
+    cold: bool = False
+    verify_cold: int | None = None
+    """One in so many warm runs is repeated cold and compared."""
+    engine: Literal["local", "ray"] = "local"
+    ray_address: str | None = None
+
+
+_OPTIONS = [
+    click.option("-j", "slots", type=click.IntRange(1), help="Runs at a time; default: 1, or one per GPU."),
+    click.option(
+        "--gpus", metavar="0,1", help="A run at a time on each; 0:0.5 for two on one; none hides them."
+    ),
+    click.option(
+        "--timeout",
+        default=3600.0,
+        show_default=True,
+        type=click.FloatRange(1),
+        help="Seconds that one run may take.",
+    ),
+    click.option("--cell-timeout", type=click.FloatRange(1), help="Seconds that one cell may take."),
+    click.option("--memory", metavar="8GiB", help="Memory that one run may take."),
+    click.option("--cold", is_flag=True, help="A fresh interpreter for every run, nothing imported before."),
+    click.option(
+        "--verify-cold",
+        metavar="N",
+        type=click.IntRange(1),
+        help="Repeat one in N warm runs cold, and compare.",
+    ),
+    click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="This machine, or a Ray cluster.",
+    ),
+    click.option(
+        "--ray-address", metavar="HOST:PORT", help="The cluster; default: RAY_ADDRESS, else a local one."
+    ),
+]
+
+
+def making(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb the options of how runs are made; it takes them as one argument, `how`."""
+
+    @functools.wraps(command)
+    def with_how(**arguments: Any) -> Any:
+        how = Making(**{name: arguments.pop(name) for name in Making.__dataclass_fields__})
+        return command(how=how, **arguments)
+
+    for option in reversed(_OPTIONS):
+        with_how = option(with_how)
+    return with_how
+
+
+def engine_of(workspace: Workspace, how: Making, plans: Sequence[Plan]) -> AbstractContextManager[Engine]:
+    """The engine that makes runs as it was asked, for the notebooks of some plans.
+
+    Raises RunError for slots, GPUs or memory that cannot be.
+    """
+    from claimbook.runner.local import LocalEngine
+    from claimbook.runner.memory import parse_bytes
+    from claimbook.runner.slots import Limits, places, threads_of
+    from claimbook.runner.warm.preload import preload_of
+
+    found = places(how.slots, how.gpus)
+    limits = Limits(
+        seconds=how.timeout,
+        cell_seconds=how.cell_timeout,
+        memory=parse_bytes(how.memory, "--memory") if how.memory else None,
+        threads=threads_of(len(found)),
+    )
+    notebooks = list(dict.fromkeys(plan.state.notebook_path for plan in plans if plan.missing))
+    preload = None if how.cold else preload_of(notebooks, workspace)
+    return LocalEngine(limits, found, preload=preload)
+
+
+@contextmanager
+def followed(as_json: bool) -> Iterator[Callable[[Line], None]]:
+    """The display of a batch."""
+    from claimbook.display import follow, how_to_show
+
+    with follow(how_to_show(as_json=as_json)) as report:
+        yield report
