@@ -60,7 +60,8 @@ def test_a_user_error_is_two_lines_and_exit_code_1(toy, edit):
     assert done.stderr.splitlines() == [
         "error: experiments/toy/hypothesis.toml:5: there is no field 'metrik', did you mean 'metric'?",
         "  what to do: remove it or mend its name; known: title, paper, claim, notebook, metric, margin, "
-        "seeds, arms, direction, kind, alpha, scope, questions, parameters, controls, control_margin",
+        "seeds, arms, direction, kind, alpha, scope, questions, parameters, controls, control_margin, "
+        "fallback",
     ]
 
 

@@ -23,6 +23,7 @@ import itertools
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -373,6 +374,8 @@ def in_turn(contestants: dict[str, Measure], rounds: int, say: Callable[[str], N
 def bookkeeping(root: Path, runs: int, slots: int) -> Bookkeeping:
     """A batch of trivial runs, its runner watched from outside."""
     workspace(root, runs // 2)
+    if shutil.which("git"):  # which is asked for the commit of each run
+        command("git", "init", "--quiet", cwd=root)
     began = time.perf_counter()
     with tempfile.TemporaryFile() as said:
         runner = psutil.Popen(
@@ -426,10 +429,18 @@ class Watch:
 # -------------------------------------------------------------------------------------------- same numbers
 
 
+def design_of(slug: str, root: Path) -> None:
+    """Copy an experiment's hypothesis, and nothing that came of it."""
+    folder = Path("experiments", slug)
+    (root / folder).mkdir(parents=True)
+    shutil.copy(HERE.parent.parent / folder / "hypothesis.toml", root / folder)
+
+
 def fingerprints(root: Path, *options: str) -> dict[str, str]:
     """A hash of metrics and item scores of each run of a short training, by arm and seed."""
     command(*CLAIMBOOK, "init", root, cwd=root.parent)
     slug = "siglip-small-batch"
+    design_of(slug, root)
     words = ["run", slug, "-j", "2", "--seeds", "0,1", "--set", f"steps={STEPS}", *options]
     command(*CLAIMBOOK, *words, cwd=root)
     found = {}

@@ -403,7 +403,8 @@ def test_ctrl_c_again_and_again_leaves_no_run_that_nobody_has_recorded(space):
         for _ in range(4):
             command.send("Ctrl-C")
             time.sleep(0.1)
-        assert command.ended() == 130
+        # the last one may find the interpreter on its way out; a shell says 130 for both
+        assert command.ended() in (130, -signal.SIGINT)
     runs = experiment_of(space).runs()
     assert runs
     assert {run.status for run in runs} <= {"finished", "cancelled"}

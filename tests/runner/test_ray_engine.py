@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -364,6 +365,7 @@ def test_a_node_with_other_code_is_named_and_the_others_take_over(cluster, toy, 
     plan = batch.plan(toy, Experiment.of(toy, "toy"), seeds=[0, 1], arms=["baseline", "treatment"])
     with engine(4) as four:
         runs = batch.execute(toy, [plan], engine=four)
+        assert [note for note in four.notes if node_id[:8] in note]
     assert {run.status for run in runs} == {"finished"}
     lost = [run for run in Experiment.of(toy, "toy").runs() if run.status == "lost"]
     assert lost
@@ -378,6 +380,15 @@ def test_a_run_that_no_node_has_room_for_is_refused(cluster, toy):
         RayEngine(toy, Limits(threads=64), 1, gpu_share=2, address=cluster.address),
     ):
         pass
+
+
+def test_a_cluster_that_is_not_there_is_refused_with_its_address(toy):
+    pytest.importorskip("ray")
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound and not listening: it refuses
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        with pytest.raises(RunError, match=f"Ray did not come up at {address}: .*refused"):
+            RayEngine(toy, LIMITS, 1, address=address).__enter__()
 
 
 @pytest.mark.parametrize(

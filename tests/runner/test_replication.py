@@ -62,9 +62,7 @@ def another_environment(tmp_path, monkeypatch) -> Iterator[str]:
     folder.mkdir(parents=True)
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: shelf-reader\nVersion: 9.9\n")
     monkeypatch.syspath_prepend(str(folder.parent))
-    surroundings.distributions.cache_clear()
     yield "shelf-reader"
-    surroundings.distributions.cache_clear()
 
 
 def change_notebook(space: Workspace, old: str, new: str) -> None:

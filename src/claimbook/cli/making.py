@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
+
+from claimbook.errors import RunError
 
 if TYPE_CHECKING:
     from claimbook.records.batch import Line
@@ -41,7 +43,9 @@ class Making:
 _OPTIONS = [
     click.option("-j", "slots", type=click.IntRange(1), help="Runs at a time; default: 1, or one per GPU."),
     click.option(
-        "--gpus", metavar="0,1", help="A run at a time on each; 0:0.5 for two on one; none hides them."
+        "--gpus",
+        metavar="0,1",
+        help="A run at a time on each; 0:0.5: two on one; none hides them. Ray: how many a run needs.",
     ),
     click.option(
         "--timeout",
@@ -95,16 +99,38 @@ def engine_of(workspace: Workspace, how: Making, plans: Sequence[Plan]) -> Abstr
     from claimbook.runner.slots import Limits, places, threads_of
     from claimbook.runner.warm.preload import preload_of
 
-    found = places(how.slots, how.gpus)
+    notebooks = list(dict.fromkeys(plan.state.notebook_path for plan in plans if plan.missing))
+    preload = None if how.cold else preload_of(notebooks, workspace)
     limits = Limits(
         seconds=how.timeout,
         cell_seconds=how.cell_timeout,
         memory=parse_bytes(how.memory, "--memory") if how.memory else None,
-        threads=threads_of(len(found)),
+        threads=1,
     )
-    notebooks = list(dict.fromkeys(plan.state.notebook_path for plan in plans if plan.missing))
-    preload = None if how.cold else preload_of(notebooks, workspace)
-    return LocalEngine(limits, found, preload=preload)
+    if how.engine == "ray":
+        from claimbook.runner.ray_engine import RayEngine
+
+        share, address = _gpus_per_run(how.gpus), how.ray_address
+        return RayEngine(workspace, limits, how.slots or 1, gpu_share=share, address=address, preload=preload)
+    found = places(how.slots, how.gpus)
+    return LocalEngine(replace(limits, threads=threads_of(len(found))), found, preload=preload)
+
+
+def _gpus_per_run(text: str | None) -> float | None:
+    """On a cluster nobody names GPUs: how many, or what share of one, a run asks for."""
+    if text is None or text == "none":
+        return None
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1 and not (share >= 1 and share.is_integer()):
+        raise RunError(
+            f"{text!r} is no number of GPUs for a run",
+            fix="with Ray, write how many each run needs: 1, 2, or 0.5 for half of one",
+            where="--gpus",
+        )
+    return share
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -97,6 +98,7 @@ def connected(address: str | None, processors: int) -> Iterator[None]:
         leaving.callback(ray.shutdown)
         for attempt in range(1, STARTS + 1):
             try:
+                _knock(where["address"])
                 with _our_signals(), _variable("RAY_USAGE_STATS_ENABLED", "0"):
                     ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
                 break
@@ -142,6 +144,13 @@ def answer(reference: Any, stop: threading.Event) -> Any:
 def first_line(error: BaseException) -> str:
     """What an error of Ray says in short; the rest is for its developers."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _knock(address: str) -> None:
+    """Raise OSError when nobody listens at a host and port: Ray would try for minutes, and print it."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
 
 @contextmanager

@@ -39,6 +39,9 @@ from claimbook.session import now
 from claimbook.surroundings import redacted
 from claimbook.workspace import Workspace, append_line, open_lines, write_bytes
 
+_SILENT = 10.0
+"""Seconds after which a node that lost a run and says nothing is taken for gone."""
+
 
 class RayEngine:
     """Slots on a Ray cluster. A context manager: when it is left, nothing that it started lives on."""
@@ -100,6 +103,19 @@ class RayEngine:
     def gpus(self) -> Sequence[str]:
         """Ray's to give: not known beforehand."""
         return []
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Which nodes make no runs, and why."""
+        with self._lock:
+            hosts = list(self._hosts.values())
+        return [why for host in hosts for why in host.complaints()]
+
+    def stop(self) -> None:
+        """End the nodes' fork servers, which may still be importing; kernels that run go on."""
+        with self._lock:
+            for host in self._hosts.values():
+                host.actor.stop.remote()
 
     def open(self, number: int) -> RaySlot:
         """A slot. It looks for a node when it makes its first run."""
@@ -227,13 +243,17 @@ class _Host:
         """Why runs of a shipment cannot be made there; empty when they can, as far as is known."""
         return self._gone or self._unfit.get(shipment.digest, "")
 
+    def complaints(self) -> list[str]:
+        """All that is known against the node, a sentence each."""
+        return [self._gone] if self._gone else list(dict.fromkeys(self._unfit.values()))
+
     def look(self) -> None:
         """See whether the node is still there: Ray may take a minute to notice, and offers it meanwhile."""
         from ray.exceptions import RayError
 
         ray = ray_cluster.load()
         try:
-            ray.get(self.actor.package.remote(), timeout=ray_cluster.GRACE)
+            ray.get(self.actor.package.remote(), timeout=_SILENT)
         except RayError:
             self._gone = f"{self._node.name}: it does not answer"
 
@@ -305,7 +325,7 @@ class RaySlot:
             ending = ("failed", "NoNode", str(error))
         except RayError as error:
             where = self._node.name if self._node else "a node"
-            if self._node:
+            if self._node and not stop.is_set():
                 self._engine._host(self._node).look()
             ending = ("lost", "NodeLost", f"{where}: {ray_cluster.first_line(error)}")
         self._leave()

@@ -75,9 +75,13 @@ class NodeHost:
         socket, why = self._addresses[root]()
         return None if socket is None else str(socket), why
 
+    def stop(self) -> None:
+        """End the fork server; kernels that run go on."""
+        self._servers.close()
+
     def leave(self) -> None:
         """End the fork server and remove what was unpacked."""
-        self._servers.close()
+        self.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
