@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -56,13 +55,13 @@ def experiment(space) -> Experiment:
 
 
 @pytest.fixture
-def another_environment(tmp_path, monkeypatch) -> Iterator[str]:
-    """One more distribution is installed, as far as Python can tell; yields its name."""
+def another_environment(tmp_path, monkeypatch) -> str:
+    """One more distribution is installed, as far as Python can tell; returns its name."""
     folder = tmp_path / "site" / "shelf_reader-9.9.dist-info"
     folder.mkdir(parents=True)
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: shelf-reader\nVersion: 9.9\n")
     monkeypatch.syspath_prepend(str(folder.parent))
-    yield "shelf-reader"
+    return "shelf-reader"
 
 
 def change_notebook(space: Workspace, old: str, new: str) -> None:

@@ -1,0 +1,57 @@
+"""Warm runs repeated cold: alike, unlike, and notebooks that give no fixed result. Real kernels."""
+
+from __future__ import annotations
+
+import pytest
+
+from claimbook.cli.making import Making, engine_of
+from claimbook.experiments import Experiment
+from claimbook.records import ColdCheck
+from claimbook.runner import batch
+
+
+@pytest.fixture
+def experiment(toy, edit) -> Experiment:
+    """The toy experiment with one seed and no control: two runs."""
+    edit("seeds    = [0, 1, 2, 3, 4, 5]", "seeds    = [0]")
+    edit("\n[controls.shuffled]\nshuffle = true\n", "")
+    return Experiment.of(toy, "toy")
+
+
+def checks(toy, experiment, every: int) -> list[ColdCheck | None]:
+    plans = [batch.plan(toy, experiment)]
+    with engine_of(toy, Making(verify_cold=every), plans) as engine:
+        runs = batch.execute(toy, plans, engine=engine, verify_cold=every)
+    assert [(run.status, run.kernel) for run in runs] == [("finished", "warm")] * 2
+    assert experiment.runs() == runs
+    assert not list((toy.root / ".claimbook" / "cold").rglob("run.json"))
+    return [run.cold_check for run in runs]
+
+
+def drawing(toy, text: str) -> None:
+    """Let the notebook draw its number of hits."""
+    path = toy.notebook("toy")
+    path.write_text(
+        path.read_text()
+        .replace("share = 0.5", f"{text}\\nshare = 0.5")
+        .replace("0.5 if shuffle else effect", "drawn")
+    )
+
+
+def test_every_nth_warm_run_is_repeated_cold_and_gives_the_same(toy, experiment):
+    (check,) = [one for one in checks(toy, experiment, 2) if one]
+    assert check == ColdCheck(same=True, largest_difference=0.0)
+
+
+def test_a_notebook_that_gives_no_fixed_result_is_told_from_a_warm_kernel_that_differs(toy, experiment):
+    drawing(toy, "drawn = int.from_bytes(os.urandom(2)) / 65536")
+    for check in checks(toy, experiment, 1):
+        assert check is not None
+        assert (check.same, check.cold_alike) == (False, False)
+        assert check.largest_difference > 0
+
+
+def test_a_warm_kernel_that_differs_is_named_as_the_cause(toy, experiment):
+    drawing(toy, "import sys; drawn = 0.25 if 'ipykernel_launcher' in ' '.join(sys.orig_argv) else 0.75")
+    (check,) = [one for one in checks(toy, experiment, 2) if one]
+    assert check == ColdCheck(same=False, largest_difference=0.5, cold_alike=True)
