@@ -19,7 +19,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -268,13 +268,13 @@ class Experiment:
         """Enter how a run ended, with a hash of every file of its folder. On the disk when this returns."""
         self._enter("ended", run, at=run.ended or run.started, status=run.status, late=late)
 
-    def enter_late(self) -> list[str]:
+    def enter_late(self, *, but: Collection[str] = ()) -> list[str]:
         """Enter the ends that a supervisor recorded and did not live to enter; returns their runs' ids.
 
-        One that lives will do so itself.
+        One that lives will do so itself; so will whoever asks, for the runs named in `but`.
         """
         ledger = self.ledger()
-        waiting = ledger.started().keys() - ledger.ended().keys()
+        waiting = ledger.started().keys() - ledger.ended().keys() - {*but}
         found = [
             run
             for run in self.runs()

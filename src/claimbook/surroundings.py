@@ -67,13 +67,18 @@ def distributions() -> dict[str, str]:
 
     As they are now: a batch may outlast an installation.
     """
-    folders = [Path(entry) for entry in sys.path if entry]
-    return _distributions(tuple(folder.stat().st_mtime_ns for folder in folders if folder.is_dir()))
+    found = []
+    for folder in sys.path:
+        with suppress(OSError):
+            found += [
+                entry for entry in os.listdir(folder or ".") if entry.endswith((".dist-info", ".egg-info"))
+            ]
+    return _distributions(tuple(found))
 
 
 @cache
-def _distributions(changed: tuple[int, ...]) -> dict[str, str]:
-    """What is installed while the folders that it lies in have these times of change."""
+def _distributions(metadata_folders: tuple[str, ...]) -> dict[str, str]:
+    """What is installed while these are the folders that tell of it: each is named by name and version."""
     installed = {d.name.lower(): d.version for d in metadata.distributions() if d.name}
     lines = "\n".join(f"{name}=={version}" for name, version in sorted(installed.items()))
     return {

@@ -465,11 +465,12 @@ def compared(title: str, results: list[Result], ours: str) -> Table:
             table.add_row(result.name, "–", "–", f"failed: {result.error}")
             continue
         ratios = [theirs / mine for theirs, mine in zip(seconds, own, strict=False)]
+        times = statistics.median(ratios) if ratios else None
         table.add_row(
             result.name,
             f"{statistics.median(seconds):.2f}",
             f"{min(seconds):.2f} to {max(seconds):.2f}",
-            f"{statistics.median(ratios):.1f}" if ratios else "–",
+            "–" if times is None else f"{times:.1f}" if times >= 1 else f"{times:.2f}",
         )
     return table
 

@@ -1,4 +1,4 @@
-"""When a job is made again: its worker died, its memory ran out, or a user asks for what failed. Real kernels."""
+"""When a job is made again: its worker died, memory ran out, or a user asks for what failed. Real kernels."""
 
 from __future__ import annotations
 

@@ -52,6 +52,6 @@ def test_a_notebook_that_gives_no_fixed_result_is_told_from_a_warm_kernel_that_d
 
 
 def test_a_warm_kernel_that_differs_is_named_as_the_cause(toy, experiment):
-    drawing(toy, "import sys; drawn = 0.25 if 'ipykernel_launcher' in ' '.join(sys.orig_argv) else 0.75")
+    drawing(toy, "drawn = 0.25 if 'ipykernel_launcher' in open('/proc/self/cmdline').read() else 0.75")
     (check,) = [one for one in checks(toy, experiment, 2) if one]
     assert check == ColdCheck(same=False, largest_difference=0.5, cold_alike=True)

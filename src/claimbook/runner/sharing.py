@@ -67,7 +67,7 @@ class Sharing:
             return []
         with self._mending(experiment):
             made = [others.mended(experiment.run(run_id)) for run_id in unknown]
-            experiment.enter_late()
+            experiment.enter_late(but=self.ours)
         with self._lock:
             others.settled |= unknown
         return made

@@ -11,7 +11,16 @@ from claimbook.runner.fingerprints import PACKAGE, file_at, package_of, python_c
 from claimbook.runner.warm.server import READ_AT_IMPORT
 from claimbook.workspace import Workspace
 
-EVERY_RUN = ("matplotlib_inline.config", "msgspec", "filelock", "psutil", "numpy", "pyarrow.parquet")
+EVERY_RUN = (
+    "matplotlib_inline.config",
+    "msgspec",
+    "filelock",
+    "psutil",
+    "numpy",
+    "pyarrow.parquet",
+    "pyarrow.pandas_compat",
+    "pandas",  # pyarrow imports it, 0.4 s, when it is given its first list
+)
 """What a kernel, `start()` and `run.finish(…)` import in any notebook."""
 
 _Import = ast.Import | ast.ImportFrom
