@@ -19,13 +19,14 @@ import os
 import queue
 import shutil
 import sys
-import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from claimbook.runner.sockets import socket_folder
 
 NOT_NEEDED = ("rfc3987_syntax", "pyarrow")
 """Optional modules that papermill, or what it needs, would import here: 3.9 s for jsonschema's check of IRIs,
@@ -37,8 +38,7 @@ def main() -> None:
     _adopt_orphans()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print must not mix with the answers
-    # a socket's path is limited to about 100 characters, so not under TMPDIR
-    sockets = Path(tempfile.mkdtemp(prefix="claimbook-", dir="/tmp" if os.path.isdir("/tmp") else None))
+    sockets = socket_folder()
     jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
 
     def say(event: str, **fields: Any) -> None:

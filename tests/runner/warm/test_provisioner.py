@@ -95,7 +95,7 @@ def private(tmp_path, monkeypatch):
     """A folder of shared servers for this test, which are ended after it."""
     short = Path(f"/tmp/claimbook-test-{os.getpid()}-{time.monotonic_ns() % 10**6}")
     short.mkdir()
-    monkeypatch.setattr(client, "_TEMPORARY", str(short))
+    monkeypatch.setattr(client, "TEMPORARY", short)
     yield short
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -113,7 +113,8 @@ def test_a_shared_server_is_started_once_found_again_and_private(private, gone):
 
 
 def test_clients_that_come_at_once_start_one_shared_server(private):
-    code = f"from claimbook.runner.warm import client; client._TEMPORARY = {str(private)!r}\n"
+    code = f"import pathlib; private = pathlib.Path({str(private)!r})\n"
+    code += "from claimbook.runner.warm import client; client.TEMPORARY = private\n"
     code += "import os; print(client.shared_server(['json'], os.environ))"
     clients = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)

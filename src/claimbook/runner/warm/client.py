@@ -25,6 +25,7 @@ from typing import IO, Any
 
 from filelock import FileLock
 
+from claimbook.runner.sockets import TEMPORARY, socket_folder
 from claimbook.runner.warm import server
 from claimbook.surroundings import redacted
 
@@ -38,8 +39,6 @@ SHARED_SECONDS = 300.0
 """How long a shared server lives without a kernel."""
 
 _NOT_HERE = None if sys.platform == "linux" else "warm kernels need Linux"
-_TEMPORARY = "/tmp" if os.path.isdir("/tmp") else None
-"""A socket's path is limited to about 100 characters, so not TMPDIR."""
 
 
 class NotWarmError(Exception):
@@ -152,7 +151,7 @@ class ForkServer:
         self._lock = threading.Lock()
         self._restarts = 0
         self._closed = False
-        self._folder = Path(tempfile.mkdtemp(prefix="claimbook-", dir=_TEMPORARY))
+        self._folder = socket_folder()
         self._why_cold = _NOT_HERE
         self._server = None if _NOT_HERE else self._start()
 
@@ -317,7 +316,7 @@ def _readable(descriptor: int, seconds: float) -> bool:
 
 def _private_folder() -> Path:
     """Where the sockets of shared servers lie. Raises NotWarmError when others than this user reach them."""
-    folder = Path(_TEMPORARY or tempfile.gettempdir(), f"claimbook-{os.getuid()}")
+    folder = TEMPORARY / f"claimbook-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
