@@ -91,7 +91,7 @@ def test_a_finished_run_records_what_it_depended_on(toy, experiment):
     assert run.chance == {"hit@1": 0.5}
     assert run.seconds > 0
     assert run.peak_memory > 10_000_000
-    assert run.environment["threads" if "threads" in run.environment else "cores"]
+    assert run.environment["cores"] == str(os.cpu_count())
     items = experiment.items(run)
     assert items.mean("hit@1") == pytest.approx(0.2)
     steps, finish = experiment.steps(run.id)
@@ -238,9 +238,10 @@ def test_runs_in_two_slots_give_what_one_slot_gives(toy, experiment):
 
 def test_what_a_notebook_started_ends_with_its_run(toy, experiment):
     notebook = toy.notebook("toy")
-    start = "import subprocess; subprocess.Popen(['sleep', '6060'], start_new_session=True)"
+    start = "import subprocess; child = subprocess.Popen(['sleep', '6060'], start_new_session=True)"
     notebook.write_text(notebook.read_text().replace("import os, random", f"{start}\\nimport os, random"))
-    batch.execute(toy, [batch.plan(toy, experiment)], engine=LocalEngine(QUICK, places()))
+    runs = batch.execute(toy, [batch.plan(toy, experiment)], engine=LocalEngine(QUICK, places()))
+    assert {run.status for run in runs} == {"finished"}
     assert [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "6060"]] == []
 
 
@@ -327,3 +328,62 @@ def test_a_result_whose_supervisor_died_is_recorded_by_the_next_batch(toy):
     assert taken == found
     assert (found.status, found.metrics) == ("finished", run.metrics)
     assert experiment.ledger().ended()[run.id].late
+
+
+def test_a_module_that_is_broken_meanwhile_costs_its_run_and_not_the_batch(toy, experiment):
+    (toy.notebooks / "shelf.py").write_text("SIZE = 1\n")
+    notebook = toy.notebook("toy")
+    broken = "if effect == 0.2: open('shelf.py', 'a').write('def half(')"
+    notebook.write_text(
+        notebook.read_text().replace("import os, random", "import shelf, os, random").replace(
+            "run.log(step=1", f"{broken}\\nrun.log(step=1"
+        )
+    )  # fmt: skip
+    plan = batch.plan(toy, experiment)
+    plan.missing[1:] = []
+    (run,) = batch.execute(toy, [plan], engine=LocalEngine(QUICK, places()))
+    assert (run.status, run.failure.error) == ("failed", "StateChanged")
+    assert "no readable Python: line 2" in run.failure.message
+    with pytest.raises(RunError, match=r"shelf\.py: no readable Python: line 2"):
+        batch.plan(toy, experiment)
+
+
+def test_a_broken_metrics_file_costs_its_run_and_not_the_batch(toy, experiment):
+    notebook = toy.notebook("toy")
+    nonsense = (
+        "open(run.folder / 'metrics.jsonl', 'ab').write(b'nonsense' + bytes([10])) if effect == 0.2 else 0"
+    )
+    notebook.write_text(notebook.read_text().replace("run.log(step=1", f"{nonsense}\\nrun.log(step=1"))
+    runs = batch.execute(toy, [batch.plan(toy, experiment)], engine=LocalEngine(QUICK, places()))
+    assert {run.arm: run.status for run in runs} == {"baseline": "failed", "treatment": "finished"}
+    (failed,) = [run for run in runs if run.status == "failed"]
+    assert failed.failure.error == "RecordError"
+
+
+def test_a_failure_without_a_message_is_told(toy, experiment):
+    notebook = toy.notebook("toy")
+    notebook.write_text(notebook.read_text().replace("the shelf is empty", ""))
+    command = [sys.executable, "-c", "from claimbook.cli import main; main()", "run", "toy", "--cold"]
+    done = subprocess.run(
+        [*command, "--set", "crash=raise", "--arms", "baseline"], cwd=toy.root, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "1 of 1 runs did not finish" in done.stderr
+    assert "failed: ValueError" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_fork_server_that_takes_longer_than_a_run_may_is_waited_for(toy, experiment):
+    engine = LocalEngine(Limits(seconds=8, threads=1), places(), preload=[])
+    answer = engine._server.address
+
+    def slow():
+        time.sleep(9)
+        return answer()
+
+    engine._server.address = slow
+    with engine:
+        plan = batch.plan(toy, experiment, arms=["baseline"])
+        (run,) = batch.execute(toy, [plan], engine=engine)
+    assert (run.status, run.kernel) == ("finished", "warm")
+    assert run.seconds < 8

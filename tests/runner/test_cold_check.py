@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 
 from claimbook.cli.making import Making, engine_of
@@ -26,6 +31,15 @@ def checks(toy, experiment, every: int) -> list[ColdCheck | None]:
     assert experiment.runs() == runs
     assert not list((toy.root / ".claimbook" / "cold").rglob("run.json"))
     return [run.cold_check for run in runs]
+
+
+def only_baseline(toy, experiment):
+    """Make the baseline's run, to be repeated cold; returns its record."""
+    plans = [batch.plan(toy, experiment, arms=["baseline"])]
+    with engine_of(toy, Making(verify_cold=1), plans) as engine:
+        (run,) = batch.execute(toy, plans, engine=engine, verify_cold=1)
+    assert experiment.runs() == [run]
+    return run
 
 
 def drawing(toy, text: str) -> None:
@@ -55,3 +69,29 @@ def test_a_warm_kernel_that_differs_is_named_as_the_cause(toy, experiment):
     drawing(toy, "drawn = 0.25 if 'ipykernel_launcher' in open('/proc/self/cmdline').read() else 0.75")
     (check,) = [one for one in checks(toy, experiment, 2) if one]
     assert check == ColdCheck(same=False, largest_difference=0.5, cold_alike=True)
+
+
+def test_a_run_that_cannot_be_repeated_keeps_its_result(toy, experiment):
+    (toy.root / ".claimbook").mkdir(exist_ok=True)
+    (toy.root / ".claimbook" / "cold").touch()  # no folder can be made there
+    run = only_baseline(toy, experiment)
+    assert (run.status, run.metrics, run.cold_check) == ("finished", {"hit@1": 0.2}, ColdCheck(same=None))
+    assert batch.plan(toy, experiment, arms=["baseline"]).reused == [run]
+
+
+def test_ctrl_c_while_a_run_is_repeated_keeps_the_run_and_says_nothing_of_its_repetition(toy, experiment):
+    path = toy.notebook("toy")
+    hang = "time.sleep(600 if '.claimbook' in str(run.folder) else 0)"
+    path.write_text(path.read_text().replace("run.log(step=1", f"{hang}\\nrun.log(step=1"))
+    command = [sys.executable, "-c", "from claimbook.cli import main; main()", "run", "toy"]
+    process = subprocess.Popen([*command, "--arms", "baseline", "--verify-cold", "1"], cwd=toy.root)
+    folder = toy.root / ".claimbook" / "cold" / "experiments" / "toy" / "runs"
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("*/notebook.ipynb")):  # its notebook is being executed
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 130
+    (run,) = experiment.runs()
+    assert (run.status, run.metrics, run.cold_check) == ("finished", {"hit@1": 0.2}, None)
+    assert list(folder.iterdir()) == []

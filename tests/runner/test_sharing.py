@@ -137,3 +137,50 @@ def test_no_seal_is_made_while_a_batch_is_under_way(toy, experiment, edit):
         os.kill(running.pid, signal.SIGINT)
         running.communicate(timeout=10)
     sealing.seal(toy, experiment)
+
+
+@pytest.fixture
+def notebook(toy):
+    """Replace a text in the toy notebook."""
+
+    def replace(old: str, new: str) -> None:
+        path = toy.notebook("toy")
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new.replace("\n", "\\n").replace('"', '\\"')))
+
+    return replace
+
+
+def wait_for_runs(experiment: Experiment, count: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(list(experiment.folder.glob("runs/*/run.json"))) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_two_batches_on_one_grid_make_every_point_once(toy, experiment, notebook):
+    """The second one comes to the first one's point while that is under way, and waits for it."""
+    notebook("run.log(step=1", "time.sleep(4 if effect == 0.3 else 0)\nrun.log(step=1")
+    one_job = ("--arms", "baseline", "--seeds", "7")
+    first = claimbook(toy.root, "run", "toy", "--cold", "--json", "--set", "effect=0.3", *one_job)
+    wait_for_runs(experiment, 1)
+    second = claimbook(toy.root, "run", "toy", "--cold", "--json", "--grid", "effect=0.4,0.3", *one_job)
+    assert events_of(second)[-1]["counts"] == {"finished": 1, "made elsewhere": 1}
+    assert events_of(first)[-1]["counts"] == {"finished": 1}
+    assert sorted(run.parameters["effect"] for run in experiment.runs()) == [0.3, 0.4]
+
+
+def test_two_batches_use_a_declared_fallback_once(toy, experiment, notebook, edit):
+    notebook("effect: float", "batch_size: int = 32\naccumulate: int = 1\neffect: float")
+    notebook("run.log(step=1", "if batch_size > 16:\n    raise MemoryError()\ntime.sleep(4)\nrun.log(step=1")
+    edit("[parameters]", '[fallback]\nhalve = "batch_size"\ndouble = "accumulate"\n\n[parameters]')
+    edit('products = "tiny"', 'products = "tiny"\nbatch_size = 32\naccumulate = 1')
+    one_job = ("--arms", "baseline", "--seeds", "7", "--cold", "--json")
+    first = claimbook(toy.root, "run", "toy", *one_job)
+    wait_for_runs(experiment, 2)
+    second = claimbook(toy.root, "run", "toy", *one_job)
+    assert events_of(second)[-1]["counts"] == {"made elsewhere": 1}
+    events_of(first)
+    made = [(run.status, run.parameters["batch_size"]) for run in experiment.runs()]
+    assert made == [("out-of-memory", 32), ("finished", 16)]

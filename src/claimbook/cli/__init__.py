@@ -46,6 +46,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # one more, on the way out, would change the exit code
         click.echo("stopped; what had finished is kept", err=True)
         sys.exit(130)
 

@@ -234,7 +234,16 @@ def _make(
             slugs = [one.slug for one in experiments]
             replicate(workspace, slugs, how, as_json=as_json, name=name, notices=notices)
         else:
-            make(workspace, plans, how, as_json=as_json, name=name, notices=notices, conclude=conclude)
+            make(
+                workspace,
+                plans,
+                how,
+                as_json=as_json,
+                name=name,
+                notices=notices,
+                keep_empty=True,
+                conclude=conclude,
+            )
     finally:
         made = journal.of_process(workspace, this_process())
         if made and not as_json:

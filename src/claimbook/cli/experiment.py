@@ -287,6 +287,7 @@ def replicate(
             verify_cold=how.verify_cold,
             notices=notices,
         )
+    made = [run for one in reruns for run in opened(workspace, one.experiment).runs() if run.rerun == one.id]
     for one in reruns:
         if as_json:
             click.echo(json.dumps({"event": "rerun", **encode_json(one)}, ensure_ascii=False))
@@ -298,6 +299,7 @@ def replicate(
             f"{len(broken)} of {len(reruns)} experiments no longer run: {', '.join(broken)}",
             fix="mend what is named above, or pin the versions that they ran with; their verdicts stand",
         )
+    _refuse_unlike_cold(made)
 
 
 def _print_rerun(one: Rerun) -> None:
@@ -339,6 +341,7 @@ def make(
     as_json: bool = False,
     name: str = "run",
     notices: Sequence[str] = (),
+    keep_empty: bool = False,
     conclude: Callable[[list[Run]], Mapping[str, str]] = lambda runs: {},
 ) -> None:
     """Make missing runs, followed by a display; RunError when one of them did not finish."""
@@ -358,6 +361,7 @@ def make(
             name=name,
             verify_cold=how.verify_cold,
             notices=notices,
+            keep_empty=keep_empty,
             conclude=conclude,
         )
     _refuse_unfinished(runs)
@@ -365,38 +369,39 @@ def make(
 
 
 def _refuse_unfinished(runs: list[Run]) -> None:
+    from claimbook.display import error_line
+
     bad = [run for run in runs if run.status != "finished"]
     if bad:
         first = bad[0].failure
+        why = error_line(first.error, first.message) if first else "no reason recorded"
         raise RunError(
-            f"{len(bad)} of {len(runs)} runs did not finish; {bad[0].id} {bad[0].status}: "
-            + (f"{first.error}: {first.message.splitlines()[0]}" if first else "no reason recorded"),
+            f"{len(bad)} of {len(runs)} runs did not finish; {bad[0].id} {bad[0].status}: {why}",
             fix="read its notebook.ipynb, mend the cause, run again: finished runs are kept",
             where=f"experiments/{bad[0].experiment}/runs/{bad[0].id}",
         )
 
 
 def _refuse_unlike_cold(runs: list[Run]) -> None:
-    unlike = [run for run in runs if run.cold_check and not run.cold_check.same]
-    if unlike:
-        check = unlike[0].cold_check
-        assert check is not None
-        own = (
-            "; two cold runs differ as well: the notebook gives no fixed result"
-            if check.cold_alike is False
-            else ""
-        )
-        size = (
-            "" if check.largest_difference is None else f", largest difference {check.largest_difference:.3g}"
-        )
-        raise RunError(
-            f"{len(unlike)} of {sum(1 for run in runs if run.cold_check)} warm runs that were repeated cold "
-            f"differ, such as {unlike[0].id}{size}{own}",
-            fix="seed everything that the notebook draws"
-            if own
-            else "run with --cold, and report the difference",
-            where=f"experiments/{unlike[0].experiment}/runs/{unlike[0].id}",
-        )
+    """Warm runs that were repeated cold must be the same. Raises RunError with what differs, and why."""
+    checked = [(run, run.cold_check) for run in runs if run.cold_check]
+    unlike = [(run, check) for run, check in checked if not check.same]
+    if not unlike:
+        return
+    run, check = unlike[0]
+    if check.same is None:
+        what, fix = "it did not finish", "run with --cold, and read the notebook of the run that fails"
+    elif check.cold_alike is False:
+        what = "two cold runs differ as well: the notebook gives no fixed result"
+        fix = "seed everything that the notebook draws"
+    else:
+        what = f"largest difference of a metric {check.largest_difference:.3g}"
+        fix = "run with --cold, and report the difference"
+    raise RunError(
+        f"{len(unlike)} of {len(checked)} warm runs, repeated cold, were not the same; {run.id}: {what}",
+        fix=fix,
+        where=f"experiments/{run.experiment}/runs/{run.id}",
+    )
 
 
 def _seeds(text: str | None) -> list[int] | None:

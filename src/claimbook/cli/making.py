@@ -100,7 +100,7 @@ def engine_of(workspace: Workspace, how: Making, plans: Sequence[Plan]) -> Abstr
     from claimbook.runner.warm.preload import preload_of
 
     notebooks = list(dict.fromkeys(plan.state.notebook_path for plan in plans if plan.missing))
-    preload = None if how.cold else preload_of(notebooks, workspace)
+    preload = preload_of(notebooks, workspace) if notebooks and not how.cold else None
     limits = Limits(
         seconds=how.timeout,
         cell_seconds=how.cell_timeout,

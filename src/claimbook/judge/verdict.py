@@ -189,6 +189,14 @@ def _verdict(
         controls=controls,
         replication=_replication(experiment, hypothesis.metric, [groups[pair] for pair in scored]),
         our_scale=scored["treatment", min(hypothesis.seeds)].run.scale,
+        uneven_seeds=[
+            seed
+            for seed in hypothesis.seeds
+            if len({scored[arm, seed].run.fallbacks for arm in hypothesis.arms if (arm, seed) in scored}) > 1
+        ],
+        unlike_cold=sorted(
+            one.run.id for one in scored.values() if one.run.cold_check and one.run.cold_check.same is False
+        ),
         fallbacks=dict(
             sorted(Counter(arm for arm, seed in scored if scored[arm, seed].run.fallbacks).items())
         ),

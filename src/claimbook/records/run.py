@@ -43,10 +43,10 @@ class Failure(MachineRecord, frozen=True):
 class ColdCheck(MachineRecord, frozen=True):
     """A warm run repeated with a cold kernel, to see whether the numbers are the same."""
 
-    same: bool
-    """Every metric and every item score, to the last digit."""
+    same: bool | None
+    """Every metric and every item score, to the last digit; None when it could not be repeated."""
     largest_difference: float | None = None
-    """Of a metric; None when the cold run did not finish."""
+    """Of a metric."""
     cold_alike: bool | None = None
     """Where they differ: whether two cold runs agree. If not, the notebook itself gives no fixed result."""
 

@@ -96,6 +96,10 @@ class Verdict(MachineRecord, frozen=True):
     """This is the n-th hypothesis that was sealed on the product set and metric."""
     attempts: dict[str, list[str]] = {}
     """How each attempt ended, oldest first, where an arm and seed ("treatment s3") took more than one."""
+    uneven_seeds: list[int] = []
+    """Seeds whose arms used the declared fallback a different number of times: other batches, arm by arm."""
+    unlike_cold: list[str] = []
+    """Ids of warm runs that gave other numbers when they were repeated with a cold kernel."""
     fallbacks: dict[str, int] = {}
     """How many runs that count used the declared fallback, since memory ran out, by arm or control."""
     ledger: list[str] = []

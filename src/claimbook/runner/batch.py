@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -42,7 +42,7 @@ from claimbook.runner.journal import Journal
 from claimbook.runner.reuse import coverage, reusable
 from claimbook.runner.sharing import Sharing
 from claimbook.runner.state import State, current_state
-from claimbook.session import new_run_id, now
+from claimbook.session import completed, new_run_id, now
 from claimbook.surroundings import distributions, git_state, redacted
 from claimbook.workspace import Workspace
 
@@ -146,26 +146,32 @@ def _did_not_finish(run: Run, plan: Plan) -> bool:
 
 @dataclass(frozen=True)
 class _Attempt:
-    """A job, and how often it was tried."""
+    """A job, and how often it was tried in vain."""
 
     plan: Plan
     job: Job
-    number: int = 1
+    losses: int = 0
     fallbacks: int = 0
 
     @property
+    def number(self) -> int:
+        """From 1."""
+        return 1 + self.losses + self.fallbacks
+
+    @property
     def parameters(self) -> dict[str, Value]:
+        """Effective ones."""
         found = self.plan.parameters(self.job.arm, self.job.seed, self.fallbacks)
         assert found is not None
         return found
 
     def after(self, run: Run) -> _Attempt | None:
         """The next attempt, if the run that was made warrants one."""
-        if run.status == "lost" and self.number < ATTEMPTS:
-            return replace(self, number=self.number + 1)
+        if run.status == "lost" and self.losses + 1 < ATTEMPTS:
+            return replace(self, losses=self.losses + 1)
         smaller = self.plan.parameters(self.job.arm, self.job.seed, self.fallbacks + 1)
         if run.status == "out-of-memory" and smaller is not None:
-            return replace(self, number=self.number + 1, fallbacks=self.fallbacks + 1)
+            return replace(self, fallbacks=self.fallbacks + 1)
         return None
 
 
@@ -177,14 +183,16 @@ def execute(
     report: Callable[[Line], None] = lambda event: None,
     name: str = "run",
     verify_cold: int | None = None,
+    keep_empty: bool = True,
     notices: Sequence[str] = (),
     conclude: Callable[[list[Run]], Mapping[str, str]] = lambda runs: {},
 ) -> list[Run]:
     """Make the missing runs over the engine's slots, and return the last run of each job.
 
     report takes the events, from several threads. verify_cold: one in so many warm runs is repeated cold and
-    compared. notices: what the journal is to say besides, such as what was left out. conclude is called when
-    all is made, and returns the verdict of each experiment that it judged.
+    compared. keep_empty: whether a batch that finds nothing to make keeps a journal too. notices: what the
+    journal is to say besides, such as what was left out. conclude is called when all is made, and returns the
+    verdict of each experiment that it judged.
 
     Several processes may do this at once: each job is made by one of them. On KeyboardInterrupt the runs
     under way are cancelled and recorded within seconds, then it is raised again. Raises WorkspaceError when
@@ -196,7 +204,8 @@ def execute(
         for slug in {one.experiment.slug for one in plans if one.rerun}:
             locks.enter_context(workspace.lock(f"{slug}-rerun"))
         batch = _Batch(workspace, plans, engine, report, name, verify_cold)
-        return batch.make(notices, conclude)
+        lasting = keep_empty or any(one.missing for one in plans)
+        return batch.make(lasting, notices, conclude)
 
 
 class _Batch:
@@ -224,9 +233,13 @@ class _Batch:
         self._waiting: deque[_Attempt] = deque()
         self._last: dict[object, Run] = {}
         self._began = time.monotonic()
+        self._lock = threading.Lock()
+        self._noticed: set[str] = set()
         self._total = _Total()
 
-    def make(self, notices: Sequence[str], conclude: Callable[[list[Run]], Mapping[str, str]]) -> list[Run]:
+    def make(
+        self, lasting: bool, notices: Sequence[str], conclude: Callable[[list[Run]], Mapping[str, str]]
+    ) -> list[Run]:
         """Make all jobs."""
         done = self._catch_up()
         opened = Opened(
@@ -238,8 +251,6 @@ class _Batch:
             slots=self._engine.slots,
             gpus=list(self._engine.gpus),
         )
-        # a `run` that finds nothing to make leaves no trace
-        lasting = self._name != "run" or any(one.missing for one in self._plans)
         with Journal.open(self._workspace, opened) if lasting else nullcontext() as self._journal:
             self._show(opened)
             for text in notices:
@@ -250,9 +261,9 @@ class _Batch:
                 self._work_all()
                 verdicts = conclude(list(self._last.values()))
             except BaseException:
-                self._close({})
+                self._close({}, stopped=True)
                 raise
-            self._close(verdicts)
+            self._close(verdicts, stopped=False)
         return list(self._last.values())
 
     def _catch_up(self) -> dict[str, list[Run]]:
@@ -274,7 +285,7 @@ class _Batch:
             job = one.job(arm, seed)
             if found := since.get((arm, seed)):
                 self._say(Elsewhere(job=job, run=found.id))
-                self._settle(job, found)
+                self._last[job.key] = found
             else:
                 self._say(Queued(job=job))
                 self._waiting.append(_Attempt(one, job))
@@ -283,11 +294,12 @@ class _Batch:
         slots = min(self._engine.slots, len(self._waiting))
         if slots == 0:
             return
+        futures: list[Future[None]] = []
         with ThreadPoolExecutor(slots) as pool:
-            futures: list[Future[None]] = [pool.submit(self._work, number) for number in range(slots)]
             try:
+                futures += [pool.submit(self._work, number) for number in range(slots)]
                 # wait in short turns: a thread that blocks for ever would not see Ctrl-C on every system
-                while wait_for(futures, timeout=0.5, return_when=FIRST_EXCEPTION).not_done:
+                while wait_for(futures, timeout=0.5).not_done:
                     if any(future.done() and future.exception() for future in futures):
                         self._stop.set()
             except BaseException:
@@ -304,30 +316,32 @@ class _Batch:
         with self._engine.open(number) as slot:
             while not self._stop.is_set():
                 try:
-                    attempt = self._waiting.popleft()
+                    first = self._waiting.popleft()
                 except IndexError:
                     return
-                claim = self._sharing.claim(attempt.plan.experiment, attempt.job, attempt.parameters)
+                claim = self._sharing.claim(first.plan.experiment, first.job, first.parameters)
                 if claim is None:  # another batch is making it
-                    self._waiting.append(attempt)
+                    self._waiting.append(first)
                     self._stop.wait(0.1)
                     continue
                 with claim:
-                    self._attempt(attempt, number, slot)
+                    self._make_job(first, number, slot)
 
-    def _attempt(self, attempt: _Attempt, number: int, slot: Slot) -> None:
-        one, job = attempt.plan, attempt.job
+    def _make_job(self, first: _Attempt, number: int, slot: Slot) -> None:
+        """Make a claimed job, attempt after attempt, unless another batch has made it meanwhile."""
+        one, job = first.plan, first.job
         made = self._sharing.made_elsewhere(one.experiment, job)
         if found := next((run for run in made if one.fits(run)), None):
             self._say(Elsewhere(job=job, run=found.id))
-            self._settle(job, found)
+            self._last[job.key] = found
             return
-        run = self._make(attempt, number, slot)
-        following = None if self._stop.is_set() else attempt.after(run)
-        self._say(_ended(job, run, again=following is not None))
-        self._settle(job, run)
-        if following is not None:
-            self._waiting.append(following)
+        attempt: _Attempt | None = first
+        while attempt is not None:
+            run = self._last[job.key] = self._make(attempt, number, slot)
+            attempt = None if self._stop.is_set() else attempt.after(run)
+            with self._lock:
+                self._total.add(run)
+            self._say(_ended(job, run, again=attempt is not None))
 
     def _make(self, attempt: _Attempt, number: int, slot: Slot) -> Run:
         one, job = attempt.plan, attempt.job
@@ -340,19 +354,22 @@ class _Batch:
         def progress(update: Update) -> None:
             self._show(Progress(job=job, run=run.id, **msgspec.structs.asdict(update)))
 
+        ended: Run | None = None
         try:
             ended = slot.run(one.experiment, run, one.state.notebook_path, self._stop, progress)
-            cold = [f"kernels start cold: {ended.why_cold}"] if ended.why_cold else []
-            for text in [*cold, *self._engine.notes]:
-                self._notice(text)
-            if ended.status == "finished":
-                ended = _vouched(self._workspace, one.state, ended)
-            ended = self._cold_checks.checked(ended, slot, one.state.notebook_path, self._stop)
+            ended = _vouched(self._workspace, one.state, ended)
+            ended = self._cold_checks.checked(
+                one.experiment, ended, slot, one.state.notebook_path, self._stop
+            )
         except BaseException as error:
             failure = Failure(error=type(error).__name__, message=redacted(f"while supervising: {error}"))
-            _close(one, msgspec.structs.replace(run, status="failed", ended=now(), failure=failure))
+            known = ended or _as_said(self._workspace, one, run)
+            _close(one, msgspec.structs.replace(known, failure=failure))
             raise
         _close(one, ended)
+        cold = [f"kernels start cold: {ended.why_cold}"] if ended.why_cold else []
+        for text in [*cold, *self._engine.notes]:
+            self._notice(text)
         return ended
 
     def _new_run(self, attempt: _Attempt) -> Run:
@@ -380,14 +397,12 @@ class _Batch:
             fallbacks=attempt.fallbacks,
         )
 
-    def _settle(self, job: Job, run: Run) -> None:
-        self._last[job.key] = run
-        self._total.add(run, made_here=run.batch == self.id)
-
     def _notice(self, text: str) -> None:
         """Say something once."""
-        if text not in self._total.notices:
-            self._total.notices.add(text)
+        with self._lock:
+            new = text not in self._noticed
+            self._noticed.add(text)
+        if new:
             self._say(Notice(text=text, at=now()))
 
     def _say(self, event: Line) -> None:
@@ -400,7 +415,7 @@ class _Batch:
         with suppress(Exception, SystemExit):
             self._report(event)
 
-    def _close(self, verdicts: Mapping[str, str]) -> None:
+    def _close(self, verdicts: Mapping[str, str], *, stopped: bool) -> None:
         counts = Counter(
             run.status if run.batch == self.id else "made elsewhere" for run in self._last.values()
         )
@@ -412,7 +427,7 @@ class _Batch:
                 seconds=round(time.monotonic() - self._began, 3),
                 run_seconds=round(self._total.run_seconds, 3),
                 counts={state: count for state, count in counts.items() if count},
-                stopped=self._stop.is_set(),
+                stopped=stopped,
                 gpu_seconds=round(self._total.gpu_seconds, 3),
                 gpu_energy=self._total.gpu_energy,
                 verdicts=dict(verdicts),
@@ -427,12 +442,9 @@ class _Total:
     run_seconds: float = 0.0
     gpu_seconds: float = 0.0
     gpu_energy: float | None = None
-    notices: set[str] = field(default_factory=set)
 
-    def add(self, run: Run, *, made_here: bool) -> None:
-        """Count a run that has ended; called from several threads, and exact to what floats of a sum are."""
-        if not made_here:
-            return
+    def add(self, run: Run) -> None:
+        """Count a run that has ended."""
         self.run_seconds += run.seconds or 0.0
         if "gpu" in run.environment:
             self.gpu_seconds += run.seconds or 0.0
@@ -479,12 +491,25 @@ def _close(one: Plan, run: Run) -> None:
     end_beat(one.experiment.run_folder(run.id))
 
 
+def _as_said(workspace: Workspace, one: Plan, run: Run) -> Run:
+    """A run whose supervision failed: finished if its notebook had said so, for no result is drawn twice."""
+    try:
+        _, finish = one.experiment.steps(run.id)
+    except ClaimbookError:
+        finish = None
+    if finish is None:
+        return msgspec.structs.replace(run, status="failed", ended=now())
+    return _vouched(workspace, one.state, completed(run, finish, None))
+
+
 def _vouched(workspace: Workspace, state: State, run: Run) -> Run:
-    """The run, or the run as failed when what it was made of changed under it."""
+    """A finished run as failed when what it was made of changed under it; any other as it is."""
+    if run.status != "finished":
+        return run
     try:
         changed = state.changed_since(workspace)
-    except ClaimbookError as error:
-        changed = [error.problem]
+    except (ClaimbookError, OSError) as error:
+        changed = [error.problem if isinstance(error, ClaimbookError) else str(error)]
     if not changed:
         return run
     message = f"changed while the run was under way: {', '.join(changed)}"

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import msgspec
 
-from claimbook.experiments import Experiment
+from claimbook.errors import ClaimbookError
+from claimbook.experiments import HEARTBEAT, Experiment, beat
 from claimbook.records import ColdCheck, Run
-from claimbook.runner.engine import Slot
+from claimbook.runner.engine import Slot, Update
 from claimbook.workspace import Workspace
 
 
@@ -26,8 +28,10 @@ class ColdChecks:
         self._warm = 0
         self._lock = threading.Lock()
 
-    def checked(self, run: Run, slot: Slot, notebook: Path, stop: threading.Event) -> Run:
-        """The run, with what its repetition showed when it was its turn."""
+    def checked(
+        self, experiment: Experiment, run: Run, slot: Slot, notebook: Path, stop: threading.Event
+    ) -> Run:
+        """The run, with what its repetition showed when it was its turn; as it is when `stop` came first."""
         if self._every is None or run.status != "finished" or run.kernel != "warm":
             return run
         with self._lock:
@@ -35,26 +39,45 @@ class ColdChecks:
             turn = self._warm % self._every == 0
         if not turn:
             return run
-        first = self._cold(run, slot, notebook, stop)
-        if stop.is_set() or first.status != "finished":
-            return msgspec.structs.replace(run, cold_check=ColdCheck(same=False))
-        if _same(run, first):
-            return msgspec.structs.replace(run, cold_check=ColdCheck(same=True, largest_difference=0.0))
-        second = self._cold(run, slot, notebook, stop)
-        alike = _same(first, second) if second.status == "finished" else None
-        check = ColdCheck(same=False, largest_difference=_difference(run, first), cold_alike=alike)
-        return msgspec.structs.replace(run, cold_check=check)
+        check = self._compared(experiment, run, slot, notebook, stop)
+        return run if stop.is_set() else msgspec.structs.replace(run, cold_check=check)
 
-    def _cold(self, run: Run, slot: Slot, notebook: Path, stop: threading.Event) -> Run:
+    def _compared(
+        self, experiment: Experiment, run: Run, slot: Slot, notebook: Path, stop: threading.Event
+    ) -> ColdCheck:
+        first = self._cold(experiment, run, slot, notebook, stop)
+        if first is None:
+            return ColdCheck(same=None)
+        if _same(run, first):
+            return ColdCheck(same=True, largest_difference=0.0)
+        second = self._cold(experiment, run, slot, notebook, stop)
+        alike = None if second is None else _same(first, second)
+        return ColdCheck(same=False, largest_difference=_difference(run, first), cold_alike=alike)
+
+    def _cold(
+        self, experiment: Experiment, run: Run, slot: Slot, notebook: Path, stop: threading.Event
+    ) -> Run | None:
+        """The run made again; None where that did not finish, which is no reason to end a batch."""
         aside = Experiment(self._workspace.root / ".claimbook" / "cold" / "experiments" / run.experiment)
         again = msgspec.structs.replace(
             run, status="running", metrics={}, items_sha256=None, ended=None, kernel=None
         )
+        beaten = 0.0
+
+        def still_there(update: Update) -> None:
+            nonlocal beaten
+            if time.monotonic() - beaten > HEARTBEAT:
+                beat(experiment.run_folder(run.id))  # the run itself is under way until it was compared
+                beaten = time.monotonic()
+
         try:
             aside.save_run(again, durable="no")
-            return slot.run(aside, again, notebook, stop, lambda update: None, cold=True)
+            made = slot.run(aside, again, notebook, stop, still_there, cold=True)
+        except (ClaimbookError, OSError):
+            return None
         finally:
             shutil.rmtree(aside.run_folder(run.id), ignore_errors=True)
+        return made if made.status == "finished" else None
 
 
 def _same(one: Run, other: Run) -> bool:

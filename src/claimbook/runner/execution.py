@@ -38,6 +38,10 @@ SAVE_SECONDS = 2.0
 Say = Callable[..., None]
 
 
+class KernelNotStartedError(RuntimeError):
+    """A kernel that died, or was silent, before it first answered."""
+
+
 def execute(job: dict[str, Any], sockets: Path, say: Say) -> None:
     """Execute a job and say how it ended.
 
@@ -65,6 +69,8 @@ def execute(job: dict[str, Any], sockets: Path, say: Say) -> None:
         say("failed", cell=error.cell_index, error=error.ename, message=error.evalue)
     except DeadKernelError:
         say("failed", error="KernelDied", message="the kernel was killed or ran out of memory")
+    except KernelNotStartedError as error:
+        say("failed", error="KernelNotStarted", message=redacted(str(error)))
     else:
         write_bytes(output, output.read_bytes())  # this time to outlast a power cut
         say("finished")
@@ -188,13 +194,13 @@ class _Connection(AsyncKernelClient):
     """
 
     async def wait_for_ready(self, timeout: float | None = None) -> None:
-        """Raises RuntimeError when the kernel dies, or does not answer within seconds."""
+        """Raises KernelNotStartedError when the kernel dies, or does not answer within seconds."""
         deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
         while not await self._answers():
             if not await self._async_is_alive():
-                raise RuntimeError("the kernel died before it answered")
+                raise KernelNotStartedError("the kernel died before it answered")
             if time.monotonic() > deadline:
-                raise RuntimeError(f"the kernel did not answer within {timeout:g} s")
+                raise KernelNotStartedError(f"the kernel did not answer within {timeout:g} s")
 
     async def _answers(self) -> bool:
         self.kernel_info()

@@ -315,11 +315,14 @@ def _beside(run: Run, workspace: Workspace) -> Iterator[Change]:
         yield from differing(git, today)
 
 
+_COLD = {True: "the same numbers", False: "other numbers", None: "it did not finish"}
+
+
 def _made_with(run: Run) -> dict[str, str]:
     """Where and how a run was computed, in the words of its record."""
     told = {name: run.environment[name] for name in _ONLY_ITS_RECORD_TELLS if name in run.environment}
     if run.kernel is not None:
         told["kernel"] = f"{run.kernel} ({run.why_cold})" if run.why_cold else run.kernel
-    if run.cold_check is not None and not run.cold_check.same:
-        told["repeated cold"] = "other numbers"
+    if run.cold_check is not None:
+        told["repeated cold"] = _COLD[run.cold_check.same]
     return told

@@ -60,15 +60,24 @@ def _code_sources(notebook: Path, workspace: Workspace) -> dict[str, str]:
         path = _source_file(name, roots)
         if path is None or path in seen:
             continue
-        text = path.read_text("utf-8")
-        seen[path] = text
+        seen[path] = text = _read(path)
         waiting.extend(_imports(text, path))
     return {_readable(path, workspace): seen[path] for path in sorted(seen)}
 
 
-@lru_cache(
-    maxsize=4096
-)  # asked for at the end of every run; parsing takes a hundred times as long as reading
+def _read(path: Path) -> str:
+    """The text of a source file that parses. Raises RunError."""
+    try:
+        text = path.read_text("utf-8")
+        _imports(text, path)
+    except (OSError, ValueError, SyntaxError) as error:  # bytes that are no UTF-8 are a ValueError
+        what = f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else str(error)
+        fix = "mend it: the notebook imports this file"
+        raise RunError(f"no readable Python: {what}", fix=fix, where=path) from error
+    return text
+
+
+@lru_cache(maxsize=4096)  # asked for at the end of every run, and parsing takes long
 def _imports(text: str, path: Path) -> tuple[str, ...]:
     """Dotted names that a source imports, their packages too: importing a.b runs a's code as well."""
     names = [name.split(".") for name in _imported_names(text, path)]

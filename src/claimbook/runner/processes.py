@@ -38,7 +38,7 @@ class ProcessTree:
     so that it is ended even when its parent is gone."""
 
     def __init__(self, worker: int) -> None:
-        self._worker = worker
+        self._worker: psutil.Process | None = None
         self._keeper: psutil.Process | None = None
         self._kernel: int | None = None
         self._seen: dict[int, psutil.Process] = {}
@@ -46,6 +46,8 @@ class ProcessTree:
         self._shared = 0
         """What resident memory counts more than once, when it was last looked at."""
         self._looked = 0.0
+        with suppress(psutil.Error):
+            self._worker = psutil.Process(worker)
 
     def add(self, kernel: int, keeper: int | None) -> None:
         """Take up the kernel, and the process that watches over it where it was forked."""
@@ -121,6 +123,8 @@ class ProcessTree:
         self._seen = {pid: process for pid, process in self._seen.items() if process.is_running()}
         if self._keeper is not None and not self._keeper.is_running():
             self._keeper = None
+        if self._worker is not None and not self._worker.is_running():
+            self._worker = None
         waiting = [*self._watchers(), *self._seen]
         known = set(waiting)
         while waiting:
@@ -130,7 +134,7 @@ class ProcessTree:
         self._remember(known - set(self._watchers()))
 
     def _watchers(self) -> list[int]:
-        return [self._worker, *([self._keeper.pid] if self._keeper else [])]
+        return [process.pid for process in (self._worker, self._keeper) if process]
 
     def _remember(self, pids: Iterable[int]) -> None:
         for pid in pids:

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -65,6 +66,8 @@ class Node:
 
 def load() -> Any:
     """The library. Raises RunError when it is not installed."""
+    if (loaded := sys.modules.get("ray")) is not None:  # slots ask from several threads
+        return loaded
     try:
         # what a cluster's processes report would be printed among our lines; Ray reads this as it is imported
         with _variable("RAY_DEDUP_LOGS_SKIP_REGEX", ".*"):

@@ -58,7 +58,7 @@ class Sharing:
     def made_elsewhere(self, experiment: Experiment, job: Job) -> list[Run]:
         """The runs of a claimed job that others have made since this batch began.
 
-        None of them is under way: whoever makes one holds the claim.
+        Those under way are of this arm and seed with other parameters: this job's claim is held.
         """
         others = self._ledgers[experiment.slug]
         with self._lock:
@@ -69,7 +69,7 @@ class Sharing:
             made = [others.mended(experiment.run(run_id)) for run_id in unknown]
             experiment.enter_late(but=self.ours)
         with self._lock:
-            others.settled |= unknown
+            others.settled |= {run.id for run in made if run.status != "running"}
         return made
 
     def _mending(self, experiment: Experiment) -> AbstractContextManager[Any]:

@@ -23,7 +23,7 @@ from typing import IO, Any
 
 import msgspec
 
-from claimbook.errors import RunError
+from claimbook.errors import RecordError, RunError
 from claimbook.experiments import HEARTBEAT, Experiment, beat
 from claimbook.records import Failure, Run
 from claimbook.records.run import Status
@@ -74,14 +74,14 @@ class Slot:
 
         As `engine.Slot` has it. Raises RunError when a process of the run cannot be ended.
         """
-        began = time.monotonic()
         worker = self._worker = self._worker or _Worker()
-        watch = _Watch(worker, experiment, run, self._limits, self._place, report, began)
+        folder = experiment.run_folder(run.id).resolve()
+        # before the clock is started: the first run of a batch waits for the fork server's imports
+        server, why_cold = (None, None) if cold or self._warm is None else _told(self._warm, stop, folder)
+        watch = _Watch(worker, experiment, run, self._limits, self._place, report, time.monotonic())
+        watch.why_cold = why_cold
         ending = _Ending("failed", None, healthy=False)
         try:
-            server, why_cold = (None, None) if cold or self._warm is None else _told(self._warm, stop)
-            watch.why_cold = why_cold
-            folder = experiment.run_folder(run.id).resolve()
             worker.begin(
                 {
                     "notebook": str(notebook),
@@ -247,7 +247,12 @@ class _Watch:
         status, failure = ending.status, ending.failure
         seconds = time.monotonic() - self._began
         run = self._with_costs()
-        _, finish = self._experiment.steps(run.id)
+        try:
+            _, finish = self._experiment.steps(run.id)
+        except RecordError as error:  # a data loader's process that logs, say
+            finish = None
+            if status == "finished":
+                status, failure = "failed", Failure(error="RecordError", message=redacted(str(error)))
         if finish is not None:
             said = completed(run, finish, seconds)
             return msgspec.structs.replace(
@@ -352,8 +357,11 @@ class _Watch:
         )
 
 
-def _told(warm: Warm, stop: threading.Event) -> tuple[Path | None, str | None]:
-    """What `warm` says, once its server is ready; waiting ends when the run is to be stopped."""
+def _told(warm: Warm, stop: threading.Event, folder: Path) -> tuple[Path | None, str | None]:
+    """What `warm` says, once its server is ready; waiting ends when the run is to be stopped.
+
+    folder: the run's, which shows that it is under way meanwhile.
+    """
     answers: queue.Queue[tuple[Path | None, str | None]] = queue.Queue()
 
     def ask() -> None:
@@ -363,7 +371,11 @@ def _told(warm: Warm, stop: threading.Event) -> tuple[Path | None, str | None]:
             answers.put((None, redacted(f"{type(error).__name__}: {error}")))
 
     threading.Thread(target=ask, daemon=True).start()
+    beaten = 0.0
     while not stop.is_set():
+        if time.monotonic() - beaten > HEARTBEAT:
+            beat(folder)
+            beaten = time.monotonic()
         with suppress(queue.Empty):
             return answers.get(timeout=0.1)
     return None, None

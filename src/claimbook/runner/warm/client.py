@@ -199,7 +199,10 @@ class ForkServer:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _start(self) -> _ServerProcess:
-        return _ServerProcess(self._folder / "server", self._preload, self._environment, linger=None)
+        server = _ServerProcess(self._folder / "server", self._preload, self._environment, linger=None)
+        if self._closed:  # meanwhile, and saw none to end
+            server.end()
+        return server
 
 
 def shared_server(preload: Sequence[str], environment: Mapping[str, str]) -> Path:

@@ -42,7 +42,10 @@ def preload_of(notebooks: Sequence[Path], workspace: Workspace) -> list[str]:
         waiting: list[tuple[Path, str]] = [(notebook, cell) for cell in python_cells(notebook)]
         while waiting:
             path, text = waiting.pop(0)
-            tree = ast.parse(text, filename=str(path))
+            try:
+                tree = ast.parse(text, filename=str(path))
+            except (SyntaxError, ValueError):  # the run will say so; this is to be quick only
+                continue
             of_project = path != notebook and not path.is_relative_to(PACKAGE)
             if not path.is_relative_to(PACKAGE) and any(map(_sets_what_is_read_at_import, ast.walk(tree))):
                 return []
