@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from claimbook.cli.notebook import explain, params
-from claimbook.errors import RunError
+from claimbook.errors import RunError, WorkspaceError
 from claimbook.experiments import Experiment, this_process
 from claimbook.records import Run
 from claimbook.runner.state import current_state
@@ -55,6 +55,15 @@ def test_parameters_are_readable_in_80_columns(toy, make_notebook):
         "    peak learning rate, reached after the warm-up, then kept",
         "seed: int = 0",
     ]
+
+
+def test_a_notebook_may_be_named_by_its_path(toy, make_notebook, tmp_path):
+    make_notebook(toy.notebooks / "wide.ipynb", CELL)
+    make_notebook(tmp_path / "다른 곳" / "own.ipynb", "seed: int = 3")
+    assert shown(params, "notebooks/wide.ipynb") == shown(params, "wide.ipynb") == shown(params, "wide")
+    assert shown(params, str(tmp_path / "다른 곳" / "own.ipynb")) == "seed: int = 3\n"
+    with pytest.raises(WorkspaceError, match="there is no notebook 'wid', did you mean 'wide'"):
+        CliRunner().invoke(params, ["notebooks/wid.ipynb"], catch_exceptions=False)
 
 
 def test_parameters_as_json_have_choices_and_range_where_there_are_any(toy, make_notebook):

@@ -18,7 +18,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from claimbook.display import Board, draw, error_line, follow, size, span
+from claimbook.display import Board, draw, error_line, follow, span, why
 from claimbook.records.batch import (
     Closed,
     Elsewhere,
@@ -224,7 +224,69 @@ class TestTable:
         assert "1/2" in drawn(board, 80, 24)[1]
 
     def test_before_the_first_event_there_is_nothing_to_stumble_over(self):
-        assert "0/0 runs" in drawn(Board(), 80, 24)[0]
+        assert drawn(Board(), 80, 24) == ["  0:00"]
+
+    def test_a_batch_of_which_all_is_there_says_so(self):
+        board = Board()
+        board.take(opened())
+        for seed in range(2):
+            board.take(Reused(job=job(seed=seed), run="old"))
+        assert drawn(board, 80, 24)[0] == "nightly  nothing to make · 2 reused · 0:00"
+        board.take(Elsewhere(job=job(seed=2), run="theirs"))
+        head, row = drawn(board, 80, 24)
+        assert head == "nightly  nothing to make · 2 reused · 1 made by another batch · 0:00"
+        assert re.fullmatch(r"baseline  ━+  3/3", row.rstrip())
+
+    def test_a_row_names_only_the_parameters_that_differ_and_in_full_at_80_columns(self):
+        board = Board()
+        board.take(opened())
+        jobs = [
+            job("treatment", 101, temperature=0.07, learning_rate=rate, image_size=224)
+            for rate in (0.001, 0.003)
+        ]
+        for number, one in enumerate(jobs):
+            board.take(Queued(job=one))
+            board.take(started(one, f"r{number}"))
+            board.take(
+                Progress(job=one, run=f"r{number}", cell=1, cells=4, step=120, values={"loss": 0.5312})
+            )
+        rows = [line for line in drawn(board, 80, 24) if line.startswith("▸")]
+        assert [row.partition("  ")[0] for row in rows] == [
+            "▸ treatment seed 101 learning_rate=0.001",
+            "▸ treatment seed 101 learning_rate=0.003",
+        ]
+        assert "…" not in "".join(rows)
+        wide = [line for line in drawn(board, 120, 24) if line.startswith("▸")]
+        assert all("step 120: loss 0.531" in row for row in wide)
+
+    def test_a_parameter_that_some_jobs_leave_as_it_is_differs(self):
+        board = Board()
+        board.take(Reused(job=job(), run="old"))
+        board.take(Queued(job=job(lr=0.001)))
+        assert board.label(job(lr=0.001)) == "baseline seed 0 lr=0.001"
+
+    def test_a_run_that_is_repeated_cold_says_so(self):
+        board = Board()
+        board.take(opened())
+        board.take(Queued(job=job()))
+        board.take(started(job(), "r"))
+        board.take(Progress(job=job(), run="r", checking=True))
+        assert re.match(r"▸ baseline seed 0  cold check  ", drawn(board, 80, 24)[-1])
+        board.take(Progress(job=job(), run="r", cell=1, cells=4, kernel="cold", checking=True))
+        assert re.match(r"▸ baseline seed 0  cold check  cold  ", drawn(board, 80, 24)[-1])
+
+    def test_a_time_left_that_has_run_out_is_not_shown(self):
+        now = [0.0]
+        board = Board(clock=lambda: now[0])
+        board.take(opened(slots=1))
+        for seed in range(2):
+            board.take(Queued(job=job(seed=seed)))
+            board.take(started(job(seed=seed), f"r{seed}"))
+        board.take(ended(job(seed=0), "r0", seconds=10.0))
+        now[0] = 4.0
+        assert "about 6.0 s left" in drawn(board, 80, 24)[0]
+        now[0] = 60.0
+        assert "left" not in drawn(board, 80, 24)[0]
 
 
 class TestTerminal:
@@ -233,7 +295,8 @@ class TestTerminal:
 
     def test_failures_stay_above_the_table_which_stays_at_its_end(self):
         said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", in_terminal(self.CODE))
-        assert "baseline seed 0 failed in 3.0 s, cell 4: ValueError: the shelf is empty (run-0)" in said
+        above = " ".join(said.split())  # it is folded to the terminal
+        assert "baseline seed 0 failed after 3.0 s in cell 4: ValueError: the shelf is empty (run-0)" in above
         assert "second line" not in said
         assert "note: kernels start cold: no fork server" in said
         last = [line for line in said.replace("\r", "\n").split("\n") if line.strip()][-2:]
@@ -269,10 +332,21 @@ class TestLines:
             story(report)
         assert capsys.readouterr().err.splitlines() == [
             "  begun baseline seed 0",
-            "  1/2 baseline seed 0 failed in 3.0 s, cell 4: ValueError: the shelf is empty (run-0)",
+            "  1/2 baseline seed 0 failed after 3.0 s in cell 4: ValueError: the shelf is empty (run-0)",
             "  note: kernels start cold: no fork server",
             "  begun baseline seed 1",
             "  2/2 baseline seed 1 finished in 10.0 s",
+        ]
+
+    def test_what_another_batch_made_is_counted_if_this_one_set_out_to_make_it(self, capsys):
+        before, meanwhile = job(seed=0), job(seed=1)
+        lines = self.shown(
+            capsys, opened(), Elsewhere(job=before, run="x"), Queued(job=meanwhile),
+            Elsewhere(job=meanwhile, run="y"),
+        )  # fmt: skip
+        assert lines == [
+            "  baseline seed 0 was made by another batch (x)",
+            "  1/1 baseline seed 1 was made by another batch (y)",
         ]
 
     def test_a_job_that_is_made_again_is_not_counted_yet(self, capsys):
@@ -283,7 +357,7 @@ class TestLines:
         )  # fmt: skip
         assert lines == [
             "  begun baseline seed 0",
-            "  baseline seed 0 lost in 10.0 s: WorkerDied: signal 9 (is made again; a)",
+            "  baseline seed 0 lost after 10.0 s: WorkerDied: signal 9 (is made again; a)",
             "  begun baseline seed 0 (attempt 2)",
             "  1/1 baseline seed 0 finished in 10.0 s",
         ]
@@ -315,6 +389,15 @@ class TestLines:
         assert error_line("KeyError", "") == "KeyError"
         assert error_line("KeyError", " \n ") == "KeyError"
         assert len(error_line("KeyError", "x" * 10_000)) == 240
+
+
+def test_why_a_run_did_not_finish_stands_behind_its_status():
+    assert (
+        why(Failure(error="ValueError", message="no shelf\nmore", cell=0))
+        == " in cell 0: ValueError: no shelf"
+    )
+    assert why(Failure(error="WorkerDied", message="")) == ": WorkerDied"
+    assert why(None) == ""
 
 
 class TestJson:
@@ -388,8 +471,3 @@ def test_a_terminal_that_takes_nothing_holds_up_no_run():
 )
 def test_a_span_is_said_as_people_say_it(seconds, text):
     assert span(seconds) == text
-
-
-def test_memory_is_said_in_binary_units():
-    assert size(812 * 2**20) == "812 MiB"
-    assert size(3 * 2**29) == "1.5 GiB"

@@ -186,6 +186,8 @@ CHANGES: list[tuple[str, Any]] = [
     ("narrow_interval", None), ("ordinal", 2), ("attempts", {"treatment s0": ["failed", "finished"]}),
     ("means", {"baseline": 0.195, "treatment": 0.5975}),
     ("family", {}), ("family", {"toy": 0.04}), ("family", {"toy": None}),
+    ("fallbacks", {"treatment": 1}), ("uneven_seeds", [0]), ("uneven_surroundings", [0]),
+    ("unlike_cold", ["treatment-s0"]),
 ]  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
 from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.live import Live
@@ -41,6 +42,8 @@ from claimbook.records.batch import (
     Started,
     encode_event,
 )
+from claimbook.records.run import Failure
+from claimbook.runner.memory import show_bytes
 
 How = Literal["live", "lines", "json"]
 _BETWEEN_FRAMES = 0.5
@@ -167,7 +170,9 @@ class _Lines(_Display):
                 count = "" if event.again else f"{board.ended}/{board.to_make} "
                 return Text(count).append_text(_ending(event, board.label(event.job)))
             case Elsewhere():
-                return Text(f"{board.ended}/{board.to_make} {board.label(event.job)} made by another batch")
+                count = f"{board.ended}/{board.to_make} " if board.is_queued(event.job) else ""
+                label = board.label(event.job)
+                return Text(f"{count}{label} was made by another batch ({_clean(event.run)})")
             case Notice():
                 return _notice(event)
         return None
@@ -270,10 +275,19 @@ class Board:
         self.to_make = 0
         self.ended = 0
         """Of those to make: jobs that need no further run, however they ended."""
+        self.reused = 0
+        self.elsewhere = 0
+        """Jobs that another batch made before this one could queue them."""
         self._queued: set[object] = set()
+        self._first: dict[str, str] | None = None
+        """The grid point of the first job."""
+        self._differing: set[str] = set()
+        """Parameters in which another job's is not the same."""
 
     def take(self, event: Line) -> None:
         """Learn what an event says."""
+        if isinstance(event, Queued | Reused | Elsewhere):
+            self._compare(dict(event.job.key[-1]))
         match event:
             case Opened():
                 self.name, self.slots = event.name, event.slots
@@ -285,6 +299,7 @@ class Board:
                 row = self._row(event.job)
                 row.jobs += 1
                 row.done += 1
+                self.reused += 1
             case Started():
                 self.running[event.run] = Running(event.job, self.clock())
                 self._row(event.job).under_way += 1
@@ -294,10 +309,16 @@ class Board:
                 self._end(event)
             case Elsewhere():
                 self._row(event.job).done += 1
-                if event.job.key in self._queued:
+                if self.is_queued(event.job):
                     self.ended += 1
-                else:  # it was made before this batch could queue it
+                else:
+                    self.elsewhere += 1
                     self._row(event.job).jobs += 1
+
+    def _compare(self, point: dict[str, str]) -> None:
+        """Learn in which parameters a job differs from the first."""
+        first = self._first = point if self._first is None else self._first
+        self._differing |= {name for name in {*first, *point} if first.get(name) != point.get(name)}
 
     def _end(self, event: Ended) -> None:
         row = self._row(event.job)
@@ -340,9 +361,19 @@ class Board:
         """Whether it makes more than one experiment."""
         return len({experiment for experiment, _ in self.rows}) > 1
 
+    def is_queued(self, job: Job) -> bool:
+        """Whether a job is one that this batch set out to make."""
+        return job.key in self._queued
+
+    def point_label(self, job: Job) -> str:
+        """A job by arm, seed and those parameters of a grid that differ between the jobs of this batch."""
+        changes = {name: value for name, value in job.changes.items() if name in self._differing}
+        return _clean(msgspec.structs.replace(job, changes=changes).label)
+
     def label(self, job: Job) -> str:
-        """A job by arm, seed and grid point, and by its experiment where there are several."""
-        return _clean(f"{job.experiment} {job.label}" if self.several else job.label)
+        """The same, with its experiment before it where there are several."""
+        label = self.point_label(job)
+        return f"{_clean(job.experiment)} {label}" if self.several else label
 
 
 def draw(board: Board, width: int, height: int) -> Group:
@@ -361,13 +392,16 @@ def draw(board: Board, width: int, height: int) -> Group:
 
 def _head(board: Board, width: int) -> Text:
     elapsed = board.clock() - board.began
-    parts = [f"{board.ended}/{board.to_make} runs"]
-    reused = sum(row.jobs for row in board.rows.values()) - board.to_make
-    if reused:
-        parts.append(f"{reused} reused")
+    parts = []
+    if board.rows:
+        parts.append(f"{board.ended}/{board.to_make} runs" if board.to_make else "nothing to make")
+    if board.reused:
+        parts.append(f"{board.reused} reused")
+    if board.elsewhere:
+        parts.append(f"{board.elsewhere} made by another batch")
     parts.append(_clock(elapsed))
     left = board.seconds_left()
-    if left is not None and board.ended < board.to_make:
+    if left is not None and left >= 1 and board.ended < board.to_make:
         parts.append(f"about {span(left)} left")
     head = Text(_clean(board.name), style="bold", no_wrap=True, overflow="ellipsis")
     return head.append("  " + " · ".join(parts), style="not bold")
@@ -378,19 +412,20 @@ def _arms(board: Board, width: int, lines: int) -> Iterator[Table | Text]:
     if len(rows) > lines:
         rows.sort(key=lambda item: _urgency(item[1]))  # stable: equals keep the order of the design
     shown, hidden = (rows, []) if len(rows) <= lines else (rows[: lines - 1], rows[lines - 1 :])
-    names = [_clean(experiment) if board.several else "" for (experiment, _), _ in shown]
+    names = [_clean(experiment) for (experiment, _), _ in shown]
     arms = [_clean(arm) for (_, arm), _ in shown]
     counts = [f"{row.done}/{row.jobs}" for _, row in shown]
     bar, count = (12 if width < 100 else 24), max(map(len, counts), default=0)
     arm = min(_widest(arms), width // 3)
     free = max(width - arm - bar - count - 8, 2)
-    name = min(_widest(names), free // 2)
+    name = min(_widest(names), free // 2) if board.several else 0
     table = Table.grid(padding=(0, 2, 0, 0))
-    for size_of in (name, arm, bar, count, free - name):
-        table.add_column(no_wrap=True, overflow="ellipsis", width=size_of)
+    for width_of in (*([name] if board.several else []), arm, bar, count, free - name):
+        table.add_column(no_wrap=True, overflow="ellipsis", width=width_of)
     for number, (_, row) in enumerate(shown):
+        again = number > 0 and names[number] == names[number - 1]
         table.add_row(
-            Text("" if number and names[number] == names[number - 1] else names[number]),
+            *([Text("" if again else names[number])] if board.several else []),
             Text(arms[number]),
             ProgressBar(total=max(row.jobs, 1), completed=row.done, width=bar, complete_style="green"),
             Text(counts[number], justify="right"),
@@ -417,23 +452,25 @@ def _urgency(row: Row) -> int:
 
 
 def _runs(board: Board, width: int, lines: int) -> Iterator[Table | Text]:
-    """The runs under way, longest first. What tells them apart stands first: the end may be cut off."""
+    """The runs under way, longest first. What tells them apart has room before what they logged."""
     runs = list(board.running.values())
     shown = runs if len(runs) <= lines else runs[: max(lines - 1, 0)]
+    points = [f"▸ {board.point_label(one.job)}" for one in shown]
     labels = [
-        Text(
-            _clean(f"▸ {one.job.label}" + (f" · {one.job.experiment}" if board.several else "")), style="cyan"
-        )
-        for one in shown
+        Text(point + (f" · {_clean(one.job.experiment)}" if board.several else ""), style="cyan")
+        for point, one in zip(points, shown, strict=True)
     ]
     steps = [_step(one.progress) for one in shown]
     free = max(width - sum(_FIXED) - 2 * (len(_FIXED) + 1), 24)
-    label = min(_widest([text.plain for text in labels]), free - min(_widest(steps), free * 2 // 5))
+    room = max(free - min(_widest(steps), free * 2 // 5), min(_widest(points), free))
+    label = min(_widest([text.plain for text in labels]), room)
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, overflow="ellipsis", width=label)
-    for fixed in _FIXED:
-        table.add_column(no_wrap=True, width=fixed, justify="right")
-    table.add_column(no_wrap=True, overflow="ellipsis", width=free - label)
+    for number, fixed in enumerate(_FIXED):
+        table.add_column(no_wrap=True, width=fixed, justify="left" if number < 2 else "right")
+    table.add_column(no_wrap=True, overflow="ellipsis", width=max(free - label, 1))
+    if free - label < _LEAST_OF_A_STEP:
+        steps = [""] * len(shown)
     for text, step, one in zip(labels, steps, shown, strict=True):
         table.add_row(text, *_told(one.progress), _clock(board.clock() - one.began), Text(step))
     if shown:
@@ -442,16 +479,19 @@ def _runs(board: Board, width: int, lines: int) -> Iterator[Table | Text]:
         yield Text(f"… {len(runs) - len(shown)} more under way", style="dim", no_wrap=True)
 
 
-_FIXED = (10, 4, 8, 7)
+_FIXED = (10, 4, 10, 7)
 """Widths of a running run's cell, kernel, memory and time."""
+_LEAST_OF_A_STEP = 8
+"""Columns below which a step says nothing."""
 
 
 def _told(now: Progress | None) -> tuple[str, str, str]:
-    """Cell, kernel and memory, as far as a run has told them."""
-    if now is None or not now.cells:
+    """Cell, kernel and memory, as far as a run has told them; of one that is repeated cold, that it is."""
+    if now is None or not (now.cells or now.checking):
         return "starting", "", ""
-    memory = "" if now.memory is None else size(now.memory)
-    return f"cell {now.cell or 0}/{now.cells}", now.kernel or "", memory
+    memory = "" if now.memory is None else show_bytes(now.memory)
+    cell = "cold check" if now.checking else f"cell {now.cell or 0}/{now.cells}"
+    return cell, now.kernel or "", memory
 
 
 def _step(now: Progress | None) -> str:
@@ -463,19 +503,25 @@ def _step(now: Progress | None) -> str:
 
 def _ending(event: Ended, label: str) -> Text:
     """How a run ended, with the failing cell, the error's first line and the run where it did not finish."""
-    took = "" if event.seconds is None else f" in {event.seconds:.1f} s"
+    seconds = "" if event.seconds is None else f"{event.seconds:.1f} s"
     if event.status == "finished":
-        return Text(f"{label} finished{took}")
-    text = Text(f"{label} ").append(event.status, style="yellow" if event.again else "red").append(took)
-    if event.failure:
-        cell = "" if event.failure.cell is None else f", cell {event.failure.cell}"
-        text.append(f"{cell}: {error_line(event.failure.error, event.failure.message)}")
+        return Text(f"{label} finished" + (f" in {seconds}" if seconds else ""))
+    text = Text(f"{label} ").append(event.status, style="yellow" if event.again else "red")
+    text.append((f" after {seconds}" if seconds else "") + why(event.failure))
     text.append(" (" + ("is made again; " if event.again else "") + f"{_clean(event.run)})", style="dim")
     return text
 
 
 def _notice(event: Notice) -> Text:
     return Text(f"note: {_clean(event.text)}", style="yellow")
+
+
+def why(failure: Failure | None) -> str:
+    """Where and why a run did not finish, to stand behind its status: " in cell 4: ValueError: no shelf"."""
+    if failure is None:
+        return ""
+    cell = "" if failure.cell is None else f" in cell {failure.cell}"
+    return f"{cell}: {error_line(failure.error, failure.message)}"
 
 
 def error_line(error: str, message: str) -> str:
@@ -503,11 +549,6 @@ def span(seconds: float) -> str:
 def _clock(seconds: float) -> str:
     hours, rest = divmod(int(seconds), 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
-
-
-def size(count: int) -> str:
-    """An amount of memory, of bytes: 812 MiB, 1.2 GiB."""
-    return f"{count / 2**20:.0f} MiB" if count < 1000 * 2**20 else f"{count / 2**30:.1f} GiB"
 
 
 @contextmanager

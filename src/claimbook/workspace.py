@@ -71,11 +71,11 @@ class Workspace:
 
     def experiment(self, slug: str) -> Path:
         """The folder of an experiment that exists. Raises WorkspaceError with the nearest names."""
-        return self._existing(self.experiments, slug, "experiment", "claimbook new")
+        return self._existing("experiments", slug, "experiment", "claimbook new")
 
     def paper(self, slug: str) -> Path:
         """The folder of a paper that exists. Raises WorkspaceError with the nearest names."""
-        return self._existing(self.papers, slug, "paper", "write papers/<slug>/README.md and meta.json")
+        return self._existing("papers", slug, "paper", "write papers/<slug>/README.md and meta.json")
 
     def notebook(self, slug: str) -> Path:
         """The notebook of a technique. Raises WorkspaceError with the nearest names."""
@@ -127,14 +127,14 @@ class Workspace:
     def _lock_path(self, name: str) -> Path:
         return self.root / ".claimbook" / "locks" / f"{name}.lock"
 
-    def _existing(self, parent: Path, slug: str, what: str, how: str) -> Path:
-        path = parent / check_slug(slug)
+    def _existing(self, kind: Literal["papers", "experiments"], slug: str, what: str, how: str) -> Path:
+        path = self.root / kind / check_slug(slug)
         if not path.is_dir():
-            known = [p.name for p in parent.glob("*/") if not p.name.startswith(".")]
+            known = self.slugs(kind)
             raise WorkspaceError(
                 f"there is no {what} {slug!r}{nearest(slug, known)}",
-                fix=f"make it ({how}), or name one of: {', '.join(sorted(known)) or 'none yet'}",
-                where=parent,
+                fix=f"make it ({how}), or name one of: {', '.join(known) or 'none yet'}",
+                where=path.parent,
             )
         return path
 
@@ -292,7 +292,7 @@ def _lock(path: Path, name: str, shared: bool) -> Iterator[None]:
     from filelock import ReadWriteLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = ReadWriteLock(path)
+    lock = ReadWriteLock(path, is_singleton=False)  # a shared object would let one process in twice
     try:
         held = lock.acquire_read(timeout=0) if shared else lock.acquire_write(timeout=0)
     except Timeout:

@@ -170,11 +170,13 @@ def test_how_many_runs_of_which_arm_fell_back_is_told_in_both_languages(study: A
     assert verdict.fallbacks == {"baseline": 1, "treatment": 2}
     assert beside(verdict) == [
         "memory ran out, and the declared fallback (half the batch, twice the accumulation) was used in "
-        "1 of 6 runs of baseline, 2 of 6 runs of treatment"
+        "1 of 6 runs of baseline, 2 of 6 runs of treatment",
+        "one arm used it more often than the other, and so trained with smaller batches, at seeds 0, 3, 4",
     ]
     assert beside(verdict, "ko") == [
         "메모리가 부족해 미리 정해 둔 대체 설정(배치 절반, 누적 2배)으로 진행한 실행: "
-        "baseline 6개 중 1개, treatment 6개 중 2개"
+        "baseline 6개 중 1개, treatment 6개 중 2개",
+        "두 비교군의 대체 설정 적용 횟수가 달라 배치 크기가 서로 다른 시드: 0, 3, 4",
     ]
     assert beside(study.judge(), "ko") == beside(verdict, "ko")
 
@@ -183,3 +185,26 @@ def test_a_second_run_that_does_not_count_is_not_told(study: Any, four_items: Bu
     parameters = changed(study, batch_size=32, accumulate=2)
     study.add("treatment", 3, four_items(0.5), fallbacks=1, parameters=parameters)
     assert study.judge().fallbacks == {}
+
+
+def test_arms_that_used_the_fallback_as_often_are_not_uneven(study: Any) -> None:
+    for arm in ("baseline", "treatment"):
+        parameters = study.seal.hypothesis.fallen_back(study.seal.hypothesis.parameters_of(arm, 3), 1)
+        study.change(arm, 3, fallbacks=1, parameters=parameters)
+    assert study.judge().uneven_seeds == []
+
+
+# what the arms of a seed ran under
+
+
+def test_seeds_whose_arms_ran_under_other_versions_or_gpus_are_told_in_both_languages(study: Any) -> None:
+    study.change("treatment", 1, environment={"distributions": "aaaa", "gpu": "NVIDIA L4"})
+    study.change("baseline", 1, environment={"distributions": "aaaa", "gpu": "NVIDIA L4"})
+    study.change("treatment", 2, environment={"distributions": "bbbb"})
+    study.change("baseline", 4, environment={"gpu": "NVIDIA L4"})
+    verdict = study.judge()
+    assert verdict.uneven_surroundings == [2, 4]
+    assert beside(verdict)[-1] == (
+        "the arms ran under different installed versions or on different GPUs at seeds 2, 4"
+    )
+    assert beside(verdict, "ko")[-1] == "두 비교군의 설치 패키지 버전이나 GPU가 서로 다른 시드: 2, 4"

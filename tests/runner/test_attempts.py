@@ -117,11 +117,11 @@ def test_every_point_of_a_grid_is_a_job_of_its_own(toy, experiment):
     ]
     said = []
     engine = LocalEngine(QUICK, places(2))
-    runs = batch.execute(toy, plans, engine=engine, report=said.append, notices=["one was left out"])
+    runs = batch.execute(toy, plans, engine=engine, report=said.append, left_out={"other": "it is broken"})
     assert sorted(run.metrics["hit@1"] for run in runs) == [0.3, 0.4]
     assert {run.kind for run in runs} == {"exploratory"}
     assert [event.job.changes for event in said if isinstance(event, Queued)] == [
         {"effect": 0.3},
         {"effect": 0.4},
     ]
-    assert [event.text for event in said if isinstance(event, Notice)] == ["one was left out"]
+    assert [event.text for event in said if isinstance(event, Notice)] == ["left out: other: it is broken"]

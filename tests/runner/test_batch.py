@@ -369,7 +369,7 @@ def test_a_failure_without_a_message_is_told(toy, experiment):
     )
     assert done.returncode == 1
     assert "1 of 1 runs did not finish" in done.stderr
-    assert "failed: ValueError" in done.stderr
+    assert "failed in cell 3: ValueError\n" in done.stderr
     assert "Traceback" not in done.stderr
 
 

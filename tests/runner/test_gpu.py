@@ -20,7 +20,7 @@ UNINITIALIZED, NOT_SUPPORTED, NO_PERMISSION, DRIVER_NOT_LOADED, GPU_IS_LOST = 1,
 
 METER = """\
 import json, os, sys
-from claimbook.runner.gpu import Meter, installed
+from claimbook.runner.gpu import Meter, installed, unmeasured
 from claimbook.runner.slots import Place, places
 
 def state(text):
@@ -93,6 +93,31 @@ def test_energy_is_no_runs_own_where_runs_share_the_gpu(ask):
         state="energy 0 1",
     )
     assert told == [None, "NVIDIA Stand-In 80GB"]
+
+
+def test_a_run_that_has_several_gpus_gets_the_energy_of_all(ask):
+    """As Ray gives them, two at a time: 1,000 and 2,500 mJ are 3.5 J."""
+    told = ask(
+        """\
+        meter = Meter(Place(gpu="0,1", gpu_share=2.0))
+        state("energy 0 2000\\nenergy 1 7500")
+        say(meter.energy)
+        """,
+        state="energy 0 1000\nenergy 1 5000",
+    )
+    assert told == [3.5]
+
+
+def test_gpus_that_no_driver_tells_of_are_used_and_the_user_is_told(ask):
+    code = """\
+        gpus = [place.gpu for place in places(None, "0:0.5,1")]
+        say(gpus, unmeasured(gpus), unmeasured([]))
+        """
+    gpus, note, nothing = ask(code, LD_LIBRARY_PATH="")
+    assert gpus == ["0", "1", "0"]
+    assert "whether there is a GPU 0, 1 cannot be checked" in note
+    assert nothing is None
+    assert ask(code)[1:] == [None, None]
 
 
 def test_the_environments_choice_is_measured_where_no_gpu_was_named(ask):

@@ -343,35 +343,49 @@ def test_where_no_node_has_the_products_the_runs_fail_and_say_so(cluster, toy, t
     (tmp_path / "here").mkdir()
     (toy.root / "data").rename(tmp_path / "here" / "data")
     settings = toy.root / "pyproject.toml"
-    settings.write_text(settings.read_text("utf-8").replace('"data"', '"$SHELF_HERE_ALONE/data"'), "utf-8")
+    text = settings.read_text("utf-8")
+    table = text[text.index("[tool.claimbook.products.tiny]") :]
+    everywhere = table.replace("tiny", "near").replace('"data"', f'"{tmp_path}/here/data"')
+    text = text.replace('"data"', '"$SHELF_HERE_ALONE/data"')
+    settings.write_text(f"{text}\n{everywhere}", "utf-8")
     monkeypatch.setenv("SHELF_HERE_ALONE", str(tmp_path / "here"))
     toy = find(toy.root)
     plan = batch.plan(toy, Experiment.of(toy, "toy"), seeds=[0], arms=["baseline", "treatment"])
     with RayEngine(toy, LIMITS, 1, address=cluster.address) as one:
+        assert made_on(one, toy, products="near").status == "finished"  # its parcel has the same files
         unfit, without = batch.execute(toy, [plan], engine=one)
-    assert (unfit.status, unfit.failure.error) == ("failed", "NodeUnfit")
-    assert "the product set tiny cannot be loaded: the environment variable" in unfit.failure.message
-    assert "put the same there" in unfit.failure.message
-    assert (without.status, without.failure.error) == ("failed", "NoNode")
-    assert "SHELF_HERE_ALONE" in without.failure.message
+    for run in (unfit, without):
+        assert (run.status, run.failure.error) == ("failed", "NoNode")
+        assert "the product set tiny cannot be loaded: the environment variable" in run.failure.message
+        assert "SHELF_HERE_ALONE" in run.failure.message
+        assert "put the same there" in run.failure.message
 
 
-def test_a_node_with_other_code_is_named_and_the_others_take_over(cluster, toy, engine, tmp_path):
-    shutil.copytree(Path(claimbook.__file__).parent, tmp_path / "claimbook")
-    with (tmp_path / "claimbook" / "vlm" / "metrics.py").open("a") as file:
+def other_code(folder: Path) -> str:
+    """Change the code in a copy of the package; returns how a node is refused that has it."""
+    with (folder / "vlm" / "metrics.py").open("a") as file:
         file.write("# another day\n")
+    return f"its claimbook {claimbook.__version__} has other code"
+
+
+def a_missing_package(folder: Path) -> str:
+    (folder / "__init__.py").write_text("import a_package_that_is_missing\n")
+    return "ModuleNotFoundError: No module named 'a_package_that_is_missing'"
+
+
+@pytest.mark.parametrize("spoil", [other_code, a_missing_package])
+def test_an_unfit_node_is_named_and_costs_no_job_an_attempt(cluster, toy, engine, tmp_path, spoil):
+    shutil.copytree(Path(claimbook.__file__).parent, tmp_path / "claimbook")
+    why = spoil(tmp_path / "claimbook")
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     node_id = cluster.start_second(PYTHONPATH=path)
-    plan = batch.plan(toy, Experiment.of(toy, "toy"), seeds=[0, 1], arms=["baseline", "treatment"])
+    plan = batch.plan(toy, Experiment.of(toy, "toy"), seeds=[0])
     with engine(4) as four:
-        runs = batch.execute(toy, [plan], engine=four)
-        assert [note for note in four.notes if node_id[:8] in note]
-    assert {run.status for run in runs} == {"finished"}
-    lost = [run for run in Experiment.of(toy, "toy").runs() if run.status == "lost"]
-    assert lost
-    for run in lost:
-        assert node_id[:8] in run.failure.message
-        assert f"its claimbook {claimbook.__version__} has other code" in run.failure.message
+        batch.execute(toy, [plan], engine=four)
+        notes = four.notes
+    assert [why in note for note in notes if node_id[:8] in note] == [True], notes
+    recorded = Experiment.of(toy, "toy").runs()
+    assert [(run.status, run.attempt) for run in recorded] == [("finished", 1)] * 3
 
 
 def test_a_run_that_no_node_has_room_for_is_refused(cluster, toy):
@@ -389,6 +403,48 @@ def test_a_cluster_that_is_not_there_is_refused_with_its_address(toy):
         address = f"127.0.0.1:{nobody.getsockname()[1]}"
         with pytest.raises(RunError, match=f"Ray did not come up at {address}: .*refused"):
             RayEngine(toy, LIMITS, 1, address=address).__enter__()
+
+
+INTERRUPTED = """\
+import psutil, signal
+from claimbook.runner import ray_cluster
+
+def interrupt(number, frame):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGTERM, interrupt)
+ray_cluster.load()
+print("starts", flush=True)
+try:
+    with ray_cluster.connected(None, 1):
+        print("is up", flush=True)
+except KeyboardInterrupt:
+    print("is left", [child.name() for child in psutil.Process().children()])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_cluster_that_is_interrupted_while_it_starts_leaves_no_process(number):
+    pytest.importorskip("ray")
+    driver = subprocess.Popen([sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, text=True)
+    assert driver.stdout.readline() == "starts\n"
+    wait_until(lambda: psutil.Process(driver.pid).children(), 30, "a process of the cluster is up")
+    driver.send_signal(number)
+    said, _ = driver.communicate(timeout=60)
+    assert said == "is left []\n"
+
+
+def test_what_a_killed_driver_leaves_of_its_cluster_is_removed_by_the_next(tmp_path):
+    owner = replace(this_process(), created=this_process().created - 60)
+    folder = tmp_path / "cluster-dead"
+    folder.mkdir()
+    (folder / "owner.json").write_bytes(msgspec.json.encode(owner))
+    marked = {**os.environ, "CLAIMBOOK_RAY_FOLDER": str(folder)}
+    left_behind = subprocess.Popen(["sleep", "60"], env=marked)
+    kept = ray_cluster.own_folder("cluster-", tmp_path)
+    assert left_behind.poll() is not None
+    assert list(tmp_path.iterdir()) == [kept]
+    ray_cluster.remove(kept)
 
 
 @pytest.mark.parametrize(

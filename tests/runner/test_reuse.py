@@ -10,7 +10,7 @@ from claimbook.experiments import BY_HAND, Experiment, Metrics, this_process
 from claimbook.records import Failure, Finish, Run
 from claimbook.runner import batch, sealing
 from claimbook.runner.explanation import explain
-from claimbook.runner.reuse import coverage, outlook, reusable
+from claimbook.runner.reuse import as_said, coverage, outlook, reusable
 from claimbook.runner.state import current_state
 
 
@@ -196,6 +196,23 @@ def test_a_lost_run_is_lost_unless_its_notebook_had_said_its_result(toy, experim
     assert explained(toy, experiment, run).hinders == ["it was lost: its supervisor or its machine died"]
     Metrics(experiment, run.id).append(Finish(metrics={"hit@1": 0.5}, chance={}, items_sha256=None))
     assert explained(toy, experiment, run).reused
+    (prospect,) = [
+        one for one in outlook(toy, experiment).prospects if (one.arm, one.seed) == (run.arm, run.seed)
+    ]
+    assert (prospect.reused, prospect.run) == (True, run.id)
+    lost, said = experiment.run(run.id), [current_state(toy, experiment).fingerprints]
+    assert as_said(experiment, lost, said).metrics == {"hit@1": 0.5}
+    assert as_said(experiment, lost, []) == lost  # nobody looked whether the code changed under it
+
+
+def test_a_run_that_was_entered_as_lost_stays_lost(toy, experiment):
+    """Its batch has seen it die, whatever its notebook had said."""
+    run = record(toy, experiment, status="lost")
+    Metrics(experiment, run.id).append(Finish(metrics={"hit@1": 0.5}, chance={}, items_sha256=None))
+    experiment.enter_start(run)
+    experiment.enter_end(run)
+    assert explained(toy, experiment, run).hinders == ["it was lost: its supervisor or its machine died"]
+    assert not any(one.reused for one in outlook(toy, experiment).prospects)
 
 
 def test_a_deleted_run_can_be_brought_back(toy, experiment):
@@ -209,7 +226,34 @@ def test_a_deleted_run_can_be_brought_back(toy, experiment):
 def test_of_two_runs_alike_the_first_is_taken(toy, experiment):
     first, second = record(toy, experiment), record(toy, experiment)
     assert explained(toy, experiment, first).reused
-    assert explained(toy, experiment, second).hinders == [f"{first.id}, made before it, is taken"]
+    told = explained(toy, experiment, second)
+    assert told.hinders == [f"{first.id}, made before it, is taken"]
+    assert told.advice == f"nothing to do: `claimbook run toy` reuses {first.id} in its place"
+
+
+def test_where_another_run_stands_for_one_that_failed_nothing_is_to_be_done(toy, experiment):
+    failed = record(toy, experiment, status="failed")
+    assert explained(toy, experiment, failed).advice.startswith("`claimbook run toy` makes one")
+    made = record(toy, experiment)
+    told = explained(toy, experiment, failed)
+    assert told.hinders == ["it failed"]
+    assert told.advice == f"nothing to do: `claimbook run toy` reuses {made.id} in its place"
+
+
+def test_a_run_that_took_the_fallback_shows_what_it_made_of_the_batch(toy, experiment, edit):
+    change(toy, "seed: int", "batch: int = 8\\naccumulate: int = 1\\nseed: int")
+    edit('products = "tiny"', 'products = "tiny"\nbatch = 8\naccumulate = 1')
+    fallback = '\n[fallback]\nhalve = "batch"\ndouble = "accumulate"\n'
+    edit("shuffle = true\n", "shuffle = true\n" + fallback)
+    planned = current_state(toy, experiment).parameters["treatment", 0]
+    run = record(toy, experiment, fallbacks=2, parameters={**planned, "batch": 2, "accumulate": 4})
+    told = explained(toy, experiment, run)
+    assert told.reused
+    assert told.made_with == {"fallbacks": "2, because memory ran out: batch 8 → 2, accumulate 1 → 4"}
+    edit(fallback, "")
+    told = explained(toy, experiment, run)
+    assert told.hinders == ["the fallback that it took is not declared"]
+    assert told.made_with == {"fallbacks": "2, because memory ran out"}
 
 
 def test_a_run_by_hand_belongs_to_no_hypothesis(toy, experiment):

@@ -354,7 +354,7 @@ def test_a_kernel_sees_the_gpu_and_the_threads_of_its_place(bench):
         "import os, json\n"
         f"json.dump({{n: os.environ.get(n) for n in {names}}}, open(run.folder / 'said', 'w'))"
     )
-    with Slot(Limits(threads=3), Place(number=1, gpu="")) as slot:
+    with Slot(Limits(threads=3), Place(gpu="")) as slot:
         ended = bench.make(slot, START, say, FINISH)
     said = json.loads((bench.experiment.run_folder(ended.id) / "said").read_text())
     assert said == {

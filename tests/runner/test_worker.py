@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from claimbook.runner.sockets import TEMPORARY
 from claimbook.runner.warm.client import ForkServer
 
 
@@ -164,6 +165,20 @@ def test_the_end_of_its_input_ends_worker_and_kernel(worker, server, make_notebo
         pass
     worker.end()
     assert until_gone(kernel["pid"])
+
+
+def socket_folders(process: int) -> list[Path]:
+    return list(TEMPORARY.glob(f"claimbook-{process}-*"))
+
+
+def test_a_worker_that_fails_leaves_no_socket_folder(worker, make_notebook):
+    make_notebook(worker.folder / "note.ipynb", "x: int = 1")
+    worker.begin(worker.folder / "note.ipynb")
+    assert worker.rest()[-1] == {"event": "finished"}
+    assert len(socket_folders(worker.process.pid)) == 1
+    worker.begin(worker.folder / "no such.ipynb")
+    assert worker.process.wait(timeout=60) == 1
+    assert socket_folders(worker.process.pid) == []
 
 
 def test_secrets_are_not_saved(worker, make_notebook, monkeypatch):

@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from claimbook.runner.journal import Batch, JobNow
     from claimbook.workspace import Workspace
 
+_OPTIONS = {
+    "-j": "count",
+    "--gpus": "gpus",
+    "--memory": "memory",
+    "--ray-address": "ray_address",
+    "--verify-cold": "verify_cold",
+}
+"""The field of a batch file that stands for an option."""
 _SHOWN = 20
 """Failures that a summary names."""
 
@@ -59,10 +67,16 @@ def batch(file: Path, count: int | None, dry_run: bool, as_json: bool) -> None:
     reruns = experiments if asked.make == "rerun" else []
     if dry_run:
         _print_plans(plans, reruns, as_json=as_json)
-    elif not plans and not reruns:
-        click.echo("there is nothing to make: no experiment is sealed, or all were left out", err=True)
+    elif not plans and not reruns and not left_out:
+        click.echo("there is nothing to make: no experiment is sealed", err=True)
     else:
-        _make(here, asked, experiments, plans, _how(asked, count), left_out, name=file.stem, as_json=as_json)
+        how = _how(asked, count)
+        try:
+            _make(here, asked, experiments, plans, how, left_out, name=file.stem, as_json=as_json)
+        except RunError as error:
+            if field := _OPTIONS.get(error.where or ""):
+                raise RunError(error.problem, fix=error.fix, where=f"{file}: slots.{field}") from None
+            raise
     if left_out:
         raise RunError(
             f"experiments were left out: {', '.join(left_out)}",
@@ -224,15 +238,18 @@ def _make(
     """Make a batch and sum it up, also one that was stopped, or whose runs failed."""
     from claimbook.experiments import this_process
     from claimbook.runner import journal
+    from claimbook.runner.batch import Conclusion
 
-    def conclude(runs: list[Run]) -> dict[str, str]:
-        return _judged(workspace, [one.experiment for one in plans if one.seal], left_out)
+    def conclude(runs: list[Run]) -> Conclusion:
+        not_judged: dict[str, str] = {}
+        verdicts = _judged(workspace, [one.experiment for one in plans if one.seal], not_judged)
+        left_out.update(not_judged)
+        return Conclusion(verdicts, not_judged)
 
-    notices = [f"left out: {slug}: {why}" for slug, why in left_out.items()]
     try:
         if asked.make == "rerun":
             slugs = [one.slug for one in experiments]
-            replicate(workspace, slugs, how, as_json=as_json, name=name, notices=notices)
+            replicate(workspace, slugs, how, as_json=as_json, name=name, left_out=left_out)
         else:
             make(
                 workspace,
@@ -240,7 +257,7 @@ def _make(
                 how,
                 as_json=as_json,
                 name=name,
-                notices=notices,
+                left_out=left_out,
                 keep_empty=True,
                 conclude=conclude,
             )
@@ -382,14 +399,10 @@ def _verdicts(one: Batch, before: Batch | None) -> Iterator[str]:
 
 
 def _failure(job: JobNow) -> str:
-    from claimbook.display import error_line
+    from claimbook.display import why
 
-    text = f"{job.job.experiment} {job.job.label} {job.state}"
-    if job.ended and job.ended.failure:
-        failure = job.ended.failure
-        text += "" if failure.cell is None else f" in cell {failure.cell}"
-        text += f": {error_line(failure.error, failure.message)}"
-    return f"{text} ({job.run})"
+    cause = why(job.ended.failure) if job.ended else ""
+    return f"{job.job.experiment} {job.job.label} {job.state}{cause} ({job.run})"
 
 
 def _time(one: Batch, before: Batch | None) -> str:

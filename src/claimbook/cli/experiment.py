@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import click
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from claimbook.experiments import Experiment
     from claimbook.records import Rerun, Run, Verdict
     from claimbook.records.experiment import Value
-    from claimbook.runner.batch import Plan
+    from claimbook.runner.batch import Conclusion, Plan
     from claimbook.runner.history import History
     from claimbook.runner.sealing import Check
     from claimbook.workspace import Workspace
@@ -171,7 +172,7 @@ def run(
     from claimbook.runner.parameters import notebook_parameters
 
     numbers = _seeds(seeds)
-    names = [part.strip() for part in arms.split(",")] if arms else None
+    names = None if arms is None else [part.strip() for part in arms.split(",")]
     plans = []
     for slug in dict.fromkeys(slugs):
         workspace, experiment = experiment_of(slug)
@@ -269,7 +270,7 @@ def replicate(
     *,
     as_json: bool,
     name: str = "rerun",
-    notices: Sequence[str] = (),
+    left_out: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Replicate experiments and say which verdicts held; RunError when one no longer runs."""
     from claimbook.records import encode_json
@@ -285,7 +286,7 @@ def replicate(
             report=report,
             name=name,
             verify_cold=how.verify_cold,
-            notices=notices,
+            left_out=left_out,
         )
     made = [run for one in reruns for run in opened(workspace, one.experiment).runs() if run.rerun == one.id]
     for one in reruns:
@@ -303,6 +304,8 @@ def replicate(
 
 
 def _print_rerun(one: Rerun) -> None:
+    from claimbook.display import why
+
     color = "green" if one.result == "held" else "red"
     became = f" → {one.now}" if one.now and one.now != one.was else ""
     click.echo(f"{one.experiment}: {click.style(one.result, fg=color)} ({one.was}{became})")
@@ -310,7 +313,7 @@ def _print_rerun(one: Rerun) -> None:
         click.echo(f"  largest difference of a run: {one.largest_difference:.3g} ({one.largest_where})")
     click.echo(f"  changed since: {'; '.join(one.changed) or 'nothing'}")
     if one.failure:
-        click.echo(f"  {one.failure.error}: {one.failure.message}")
+        click.echo(f"  failed{why(one.failure)}")
 
 
 def judge_and_save(workspace: Workspace, experiment: Experiment, *, quiet: bool = False) -> Verdict:
@@ -340,12 +343,12 @@ def make(
     *,
     as_json: bool = False,
     name: str = "run",
-    notices: Sequence[str] = (),
+    left_out: Mapping[str, str] = MappingProxyType({}),
     keep_empty: bool = False,
-    conclude: Callable[[list[Run]], Mapping[str, str]] = lambda runs: {},
+    conclude: Callable[[list[Run]], Conclusion] | None = None,
 ) -> None:
     """Make missing runs, followed by a display; RunError when one of them did not finish."""
-    from claimbook.runner.batch import execute
+    from claimbook.runner.batch import Conclusion, execute
 
     for one in plans:
         kind = "confirmatory" if one.seal else f"exploratory: {', '.join(one.why_exploratory)}"
@@ -360,23 +363,22 @@ def make(
             report=report,
             name=name,
             verify_cold=how.verify_cold,
-            notices=notices,
+            left_out=left_out,
             keep_empty=keep_empty,
-            conclude=conclude,
+            conclude=conclude or (lambda runs: Conclusion()),
         )
     _refuse_unfinished(runs)
     _refuse_unlike_cold(runs)
 
 
 def _refuse_unfinished(runs: list[Run]) -> None:
-    from claimbook.display import error_line
+    from claimbook.display import why
 
     bad = [run for run in runs if run.status != "finished"]
     if bad:
-        first = bad[0].failure
-        why = error_line(first.error, first.message) if first else "no reason recorded"
+        cause = why(bad[0].failure) or ": no reason recorded"
         raise RunError(
-            f"{len(bad)} of {len(runs)} runs did not finish; {bad[0].id} {bad[0].status}: {why}",
+            f"{len(bad)} of {len(runs)} runs did not finish; {bad[0].id} {bad[0].status}{cause}",
             fix="read its notebook.ipynb, mend the cause, run again: finished runs are kept",
             where=f"experiments/{bad[0].experiment}/runs/{bad[0].id}",
         )

@@ -40,6 +40,13 @@ class Making:
     ray_address: str | None = None
 
 
+def _a_number(context: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    """NaN lies within any of click's ranges."""
+    if value != value:
+        raise click.BadParameter("it is not a number")
+    return value
+
+
 _OPTIONS = [
     click.option("-j", "slots", type=click.IntRange(1), help="Runs at a time; default: 1, or one per GPU."),
     click.option(
@@ -51,10 +58,16 @@ _OPTIONS = [
         "--timeout",
         default=3600.0,
         show_default=True,
-        type=click.FloatRange(1),
+        type=click.FloatRange(1, 1e9),
+        callback=_a_number,
         help="Seconds that one run may take.",
     ),
-    click.option("--cell-timeout", type=click.FloatRange(1), help="Seconds that one cell may take."),
+    click.option(
+        "--cell-timeout",
+        type=click.FloatRange(1, 1e9),
+        callback=_a_number,
+        help="Seconds that one cell may take.",
+    ),
     click.option("--memory", metavar="8GiB", help="Memory that one run may take."),
     click.option("--cold", is_flag=True, help="A fresh interpreter for every run, nothing imported before."),
     click.option(
@@ -99,6 +112,7 @@ def engine_of(workspace: Workspace, how: Making, plans: Sequence[Plan]) -> Abstr
     from claimbook.runner.slots import Limits, places, threads_of
     from claimbook.runner.warm.preload import preload_of
 
+    _refuse_contradictions(how)
     notebooks = list(dict.fromkeys(plan.state.notebook_path for plan in plans if plan.missing))
     preload = preload_of(notebooks, workspace) if notebooks and not how.cold else None
     limits = Limits(
@@ -107,13 +121,28 @@ def engine_of(workspace: Workspace, how: Making, plans: Sequence[Plan]) -> Abstr
         memory=parse_bytes(how.memory, "--memory") if how.memory else None,
         threads=1,
     )
-    if how.engine == "ray":
+    if how.engine == "ray" and notebooks:  # a cluster takes seconds to join
         from claimbook.runner.ray_engine import RayEngine
 
         share, address = _gpus_per_run(how.gpus), how.ray_address
         return RayEngine(workspace, limits, how.slots or 1, gpu_share=share, address=address, preload=preload)
     found = places(how.slots, how.gpus)
     return LocalEngine(replace(limits, threads=threads_of(len(found))), found, preload=preload)
+
+
+def _refuse_contradictions(how: Making) -> None:
+    if how.ray_address and how.engine != "ray":
+        raise RunError(
+            "it names a cluster that nothing uses",
+            fix="add --engine ray, or leave it out",
+            where="--ray-address",
+        )
+    if how.cold and how.verify_cold:
+        raise RunError(
+            "with --cold there are no warm runs to repeat",
+            fix="leave one of the two out",
+            where="--verify-cold",
+        )
 
 
 def _gpus_per_run(text: str | None) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,15 +23,17 @@ if TYPE_CHECKING:
 @click.argument("notebook")
 @AS_JSON
 def params(notebook: str, as_json: bool) -> None:
-    """List a notebook's parameters: types, ranges, defaults, comments."""
+    """List a notebook's parameters: types, ranges, defaults, comments.
+
+    NOTEBOOK is its name, or the path of any .ipynb file.
+    """
     from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text
 
-    from claimbook import workspace
     from claimbook.runner.parameters import notebook_parameters
 
-    declared = notebook_parameters(workspace.find().notebook(notebook)).values()
+    declared = notebook_parameters(_notebook(notebook)).values()
     if as_json:
         print_json([_as_json(parameter) for parameter in declared])
         return
@@ -44,6 +47,16 @@ def params(notebook: str, as_json: bool) -> None:
         console.print(line)
         if parameter.comment:
             console.print(Padding(Text(parameter.comment), (0, 0, 0, 4), expand=False))
+
+
+def _notebook(name: str) -> Path:
+    """A notebook by its path, else by its name in the workspace."""
+    from claimbook import workspace
+
+    path = Path(name)
+    if path.suffix != ".ipynb":
+        return workspace.find().notebook(name)
+    return path if path.is_file() else workspace.find().notebook(path.stem)
 
 
 def _as_json(parameter: Parameter) -> dict[str, Any]:

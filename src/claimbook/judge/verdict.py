@@ -189,11 +189,8 @@ def _verdict(
         controls=controls,
         replication=_replication(experiment, hypothesis.metric, [groups[pair] for pair in scored]),
         our_scale=scored["treatment", min(hypothesis.seeds)].run.scale,
-        uneven_seeds=[
-            seed
-            for seed in hypothesis.seeds
-            if len({scored[arm, seed].run.fallbacks for arm in hypothesis.arms if (arm, seed) in scored}) > 1
-        ],
+        uneven_seeds=_uneven(hypothesis, scored, lambda run: run.fallbacks),
+        uneven_surroundings=_uneven(hypothesis, scored, _surroundings),
         unlike_cold=sorted(
             one.run.id for one in scored.values() if one.run.cold_check and one.run.cold_check.same is False
         ),
@@ -201,6 +198,22 @@ def _verdict(
             sorted(Counter(arm for arm, seed in scored if scored[arm, seed].run.fallbacks).items())
         ),
     )
+
+
+def _uneven(
+    hypothesis: Hypothesis, scored: Mapping[Pair, _Scored], what: Callable[[Run], object]
+) -> list[int]:
+    """The seeds whose arms are not alike in something."""
+    return [
+        seed
+        for seed in hypothesis.seeds
+        if len({what(scored[arm, seed].run) for arm in hypothesis.arms if (arm, seed) in scored}) > 1
+    ]
+
+
+def _surroundings(run: Run) -> tuple[str | None, ...]:
+    """What two runs must have in common for their numbers to be comparable, as far as it was recorded."""
+    return tuple(run.environment.get(name) for name in ("python", "distributions", "gpu"))
 
 
 def _outcome(

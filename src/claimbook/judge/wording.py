@@ -171,7 +171,10 @@ _BESIDE: Mapping[Language, Mapping[str, str]] = {
         "fallbacks": "memory ran out, and the declared fallback (half the batch, twice the accumulation) "
         "was used in {arms}",
         "of": "{count} of {all} runs of {arm}",
-        "uneven": "the arms used it differently often, and so trained with other batches, at seeds {seeds}",
+        "uneven": "one arm used it more often than the other, and so trained with smaller batches, "
+        "at seeds {seeds}",
+        "surroundings": "the arms ran under different installed versions or on different GPUs "
+        "at seeds {seeds}",
         "unlike_cold": "gave other numbers when repeated in a fresh interpreter: {runs}",
         "reported": "the paper reports: {value} ({metric}{where}{confirmed}), "
         "here the treatment scores {ours}; the verdict does not rest on it",
@@ -188,6 +191,7 @@ _BESIDE: Mapping[Language, Mapping[str, str]] = {
         "fallbacks": "메모리가 부족해 미리 정해 둔 대체 설정(배치 절반, 누적 2배)으로 진행한 실행: {arms}",
         "of": "{arm} {all}개 중 {count}개",
         "uneven": "두 비교군의 대체 설정 적용 횟수가 달라 배치 크기가 서로 다른 시드: {seeds}",
+        "surroundings": "두 비교군의 설치 패키지 버전이나 GPU가 서로 다른 시드: {seeds}",
         "unlike_cold": "새 인터프리터에서 다시 실행했을 때 수치가 달라진 실행: {runs}",
         "reported": "논문 보고값: {value}({metric}{where}{confirmed}), 여기서 처리군 점수: {ours}. "
         "판정에는 쓰이지 않습니다",
@@ -219,6 +223,8 @@ def beside(verdict: Verdict, language: Language = "en") -> list[str]:
         lines.append(words["fallbacks"].format(arms=", ".join(counts)))
     if verdict.uneven_seeds:
         lines.append(words["uneven"].format(seeds=", ".join(map(str, verdict.uneven_seeds))))
+    if verdict.uneven_surroundings:
+        lines.append(words["surroundings"].format(seeds=", ".join(map(str, verdict.uneven_surroundings))))
     if verdict.unlike_cold:
         lines.append(words["unlike_cold"].format(runs=", ".join(verdict.unlike_cold)))
     if verdict.reported is not None and "treatment" in verdict.means:

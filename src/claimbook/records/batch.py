@@ -113,6 +113,8 @@ class Progress(Event, frozen=True):
     """What it logged there."""
     memory: int | None = None
     """Resident memory of the kernel and its children now, bytes."""
+    checking: bool = False
+    """Whether the run has ended and is being repeated cold."""
 
 
 class Ended(Event, frozen=True):
@@ -165,6 +167,8 @@ class Closed(Event, frozen=True):
     """Joules; None where no run told."""
     verdicts: dict[str, str] = {}
     """The outcome of each experiment that was judged at the end."""
+    left_out: list[str] = []
+    """The experiments that were asked for and could not be planned, or not be judged; a notice says why."""
 
 
 Line = Opened | Queued | Reused | Started | Progress | Ended | Elsewhere | Notice | Closed

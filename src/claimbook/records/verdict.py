@@ -98,6 +98,8 @@ class Verdict(MachineRecord, frozen=True):
     """How each attempt ended, oldest first, where an arm and seed ("treatment s3") took more than one."""
     uneven_seeds: list[int] = []
     """Seeds whose arms used the declared fallback a different number of times: other batches, arm by arm."""
+    uneven_surroundings: list[int] = []
+    """Seeds whose arms ran under other installed versions, or on another GPU model, arm by arm."""
     unlike_cold: list[str] = []
     """Ids of warm runs that gave other numbers when they were repeated with a cold kernel."""
     fallbacks: dict[str, int] = {}

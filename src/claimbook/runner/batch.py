@@ -15,7 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -36,10 +37,10 @@ from claimbook.records.batch import (
     Started,
 )
 from claimbook.records.experiment import Value
-from claimbook.runner.cold_check import ColdChecks
+from claimbook.runner.cold_check import UNLIKE, ColdChecks
 from claimbook.runner.engine import Engine, Slot, Update
 from claimbook.runner.journal import Journal
-from claimbook.runner.reuse import coverage, reusable
+from claimbook.runner.reuse import as_said, coverage, reusable
 from claimbook.runner.sharing import Sharing
 from claimbook.runner.state import State, current_state
 from claimbook.session import completed, new_run_id, now
@@ -115,7 +116,7 @@ def plan(
         experiment, state, covered.why_exploratory, covered.seal, [], [], changes=dict(changes or {})
     )
     wanted = _wanted(state, arms)
-    runs = experiment.runs()
+    runs = [as_said(experiment, run, [state.fingerprints]) for run in experiment.runs()]
     reused: dict[tuple[str, int], Run] = {}
     for run in runs:
         if (run.arm, run.seed) in wanted and planned.fits(run):
@@ -175,6 +176,15 @@ class _Attempt:
         return None
 
 
+class Conclusion(NamedTuple):
+    """What came of a batch once its runs were made."""
+
+    verdicts: Mapping[str, str] = MappingProxyType({})
+    """The outcome of each experiment that was judged."""
+    left_out: Mapping[str, str] = MappingProxyType({})
+    """The experiments that could not be judged, and why."""
+
+
 def execute(
     workspace: Workspace,
     plans: Sequence[Plan],
@@ -184,19 +194,19 @@ def execute(
     name: str = "run",
     verify_cold: int | None = None,
     keep_empty: bool = True,
-    notices: Sequence[str] = (),
-    conclude: Callable[[list[Run]], Mapping[str, str]] = lambda runs: {},
+    left_out: Mapping[str, str] = MappingProxyType({}),
+    conclude: Callable[[list[Run]], Conclusion] = lambda runs: Conclusion(),
 ) -> list[Run]:
     """Make the missing runs over the engine's slots, and return the last run of each job.
 
     report takes the events, from several threads. verify_cold: one in so many warm runs is repeated cold and
-    compared. keep_empty: whether a batch that finds nothing to make keeps a journal too. notices: what the
-    journal is to say besides, such as what was left out. conclude is called when all is made, and returns the
-    verdict of each experiment that it judged.
+    compared. keep_empty: whether a batch that finds nothing to make keeps a journal too. left_out: the
+    experiments that were asked for and are not among the plans, and why. conclude is called when all is made.
 
     Several processes may do this at once: each job is made by one of them. On KeyboardInterrupt the runs
     under way are cancelled and recorded within seconds, then it is raised again. Raises WorkspaceError when
-    an experiment is being sealed, or a rerun of it is under way.
+    an experiment is being sealed, or a rerun of it is under way; RunError, at the end, when notebook, code or
+    products changed meanwhile, so that runs of them could not be begun.
     """
     with ExitStack() as locks:
         for slug in {one.experiment.slug for one in plans}:
@@ -205,7 +215,7 @@ def execute(
             locks.enter_context(workspace.lock(f"{slug}-rerun"))
         batch = _Batch(workspace, plans, engine, report, name, verify_cold)
         lasting = keep_empty or any(one.missing for one in plans)
-        return batch.make(lasting, notices, conclude)
+        return batch.make(lasting, left_out, conclude)
 
 
 class _Batch:
@@ -229,8 +239,11 @@ class _Batch:
         self._journal: Journal | None = None
         self._sharing = Sharing(workspace)
         self._cold_checks = ColdChecks(workspace, verify_cold)
+        self._installed = distributions()
         self._stop = threading.Event()
         self._waiting: deque[_Attempt] = deque()
+        self._overtaken: deque[Job] = deque()
+        """Jobs that were not begun, since what they would have been made of had changed."""
         self._last: dict[object, Run] = {}
         self._began = time.monotonic()
         self._lock = threading.Lock()
@@ -238,7 +251,7 @@ class _Batch:
         self._total = _Total()
 
     def make(
-        self, lasting: bool, notices: Sequence[str], conclude: Callable[[list[Run]], Mapping[str, str]]
+        self, lasting: bool, left_out: Mapping[str, str], conclude: Callable[[list[Run]], Conclusion]
     ) -> list[Run]:
         """Make all jobs."""
         done = self._catch_up()
@@ -253,18 +266,30 @@ class _Batch:
         )
         with Journal.open(self._workspace, opened) if lasting else nullcontext() as self._journal:
             self._show(opened)
-            for text in notices:
-                self._notice(text)
+            for slug, why in left_out.items():
+                self._notice(f"left out: {slug}: {why}")
             for one in self._plans:
                 self._queue(one, done[one.experiment.slug])
             try:
                 self._work_all()
-                verdicts = conclude(list(self._last.values()))
+                concluded = conclude(list(self._last.values()))
             except BaseException:
-                self._close({}, stopped=True)
+                self._close({}, left_out, stopped=True)
                 raise
-            self._close(verdicts, stopped=False)
+            for slug, why in concluded.left_out.items():
+                self._notice(f"not judged: {slug}: {why}")
+            self._close(concluded.verdicts, {**left_out, **concluded.left_out}, stopped=False)
+        self._refuse_overtaken()
         return list(self._last.values())
+
+    def _refuse_overtaken(self) -> None:
+        if self._overtaken:
+            slugs = sorted({job.experiment for job in self._overtaken})
+            raise RunError(
+                f"what runs are made of changed: {len(self._overtaken)} were not begun ({', '.join(slugs)})",
+                fix="put back what is named above and run again; or, where the change is meant, "
+                f"`claimbook amend {slugs[0]}`",
+            )
 
     def _catch_up(self) -> dict[str, list[Run]]:
         """The runs of each experiment, once what a killed batch left behind is recorded."""
@@ -337,6 +362,11 @@ class _Batch:
             return
         attempt: _Attempt | None = first
         while attempt is not None:
+            if changed := _changes(self._workspace, one):
+                self._overtaken.append(job)
+                self._last.pop(job.key, None)
+                self._notice(f"{job.experiment}: nothing more of it is begun, for it changed: {changed}")
+                return
             run = self._last[job.key] = self._make(attempt, number, slot)
             attempt = None if self._stop.is_set() else attempt.after(run)
             with self._lock:
@@ -346,6 +376,8 @@ class _Batch:
     def _make(self, attempt: _Attempt, number: int, slot: Slot) -> Run:
         one, job = attempt.plan, attempt.job
         run = self._new_run(attempt)
+        if run.environment != self._installed:
+            self._notice("what is installed changed while the batch ran: later runs had other versions")
         self._sharing.ours.add(run.id)
         one.experiment.save_run(run)
         one.experiment.enter_start(run)
@@ -357,9 +389,9 @@ class _Batch:
         ended: Run | None = None
         try:
             ended = slot.run(one.experiment, run, one.state.notebook_path, self._stop, progress)
-            ended = _vouched(self._workspace, one.state, ended)
+            ended = _vouched(self._workspace, one, ended)
             ended = self._cold_checks.checked(
-                one.experiment, ended, slot, one.state.notebook_path, self._stop
+                one.experiment, ended, slot, one.state.notebook_path, self._stop, progress
             )
         except BaseException as error:
             failure = Failure(error=type(error).__name__, message=redacted(f"while supervising: {error}"))
@@ -367,8 +399,10 @@ class _Batch:
             _close(one, msgspec.structs.replace(known, failure=failure))
             raise
         _close(one, ended)
-        cold = [f"kernels start cold: {ended.why_cold}"] if ended.why_cold else []
-        for text in [*cold, *self._engine.notes]:
+        cold = [f"kernels start cold: {ended.why_cold}"] if ended.why_cold and not self._stop.is_set() else []
+        check = ended.cold_check
+        checked = [f"{ended.id}, repeated cold, {UNLIKE[check.same]}"] if check and not check.same else []
+        for text in [*cold, *checked, *self._engine.notes]:
             self._notice(text)
         return ended
 
@@ -415,12 +449,12 @@ class _Batch:
         with suppress(Exception, SystemExit):
             self._report(event)
 
-    def _close(self, verdicts: Mapping[str, str], *, stopped: bool) -> None:
+    def _close(self, verdicts: Mapping[str, str], left_out: Mapping[str, str], *, stopped: bool) -> None:
         counts = Counter(
             run.status if run.batch == self.id else "made elsewhere" for run in self._last.values()
         )
         counts["reused"] = sum(len(one.reused) for one in self._plans)
-        counts["queued"] = len(self._waiting)
+        counts["queued"] = len(self._waiting) + len(self._overtaken)
         self._say(
             Closed(
                 at=now(),
@@ -431,6 +465,7 @@ class _Batch:
                 gpu_seconds=round(self._total.gpu_seconds, 3),
                 gpu_energy=self._total.gpu_energy,
                 verdicts=dict(verdicts),
+                left_out=sorted(left_out),
             )
         )
 
@@ -499,20 +534,25 @@ def _as_said(workspace: Workspace, one: Plan, run: Run) -> Run:
         finish = None
     if finish is None:
         return msgspec.structs.replace(run, status="failed", ended=now())
-    return _vouched(workspace, one.state, completed(run, finish, None))
+    return _vouched(workspace, one, completed(run, finish, None))
 
 
-def _vouched(workspace: Workspace, state: State, run: Run) -> Run:
+def _vouched(workspace: Workspace, one: Plan, run: Run) -> Run:
     """A finished run as failed when what it was made of changed under it; any other as it is."""
-    if run.status != "finished":
-        return run
-    try:
-        changed = state.changed_since(workspace)
-    except (ClaimbookError, OSError) as error:
-        changed = [error.problem if isinstance(error, ClaimbookError) else str(error)]
+    changed = _changes(workspace, one) if run.status == "finished" else ""
     if not changed:
         return run
-    message = f"changed while the run was under way: {', '.join(changed)}"
-    return msgspec.structs.replace(
-        run, status="failed", failure=Failure(error="StateChanged", message=message)
-    )
+    failure = Failure(error="StateChanged", message=f"changed while the run was under way: {changed}")
+    return msgspec.structs.replace(run, status="failed", failure=failure)
+
+
+def _changes(workspace: Workspace, one: Plan) -> str:
+    """What of a plan's state is no longer what it was, as text; empty when nothing is."""
+    if not one.experiment.folder.is_dir():
+        return "its folder is gone"
+    try:
+        return ", ".join(one.state.changed_since(workspace))
+    except ClaimbookError as error:
+        return error.problem if error.where is None else f"{error.where}: {error.problem}"
+    except OSError as error:
+        return str(error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,9 @@ from claimbook.experiments import HEARTBEAT, Experiment, beat
 from claimbook.records import ColdCheck, Run
 from claimbook.runner.engine import Slot, Update
 from claimbook.workspace import Workspace
+
+UNLIKE = {False: "gave other numbers", None: "did not finish"}
+"""What is said of a run whose repetition was not the same, by `ColdCheck.same`."""
 
 
 class ColdChecks:
@@ -29,9 +33,18 @@ class ColdChecks:
         self._lock = threading.Lock()
 
     def checked(
-        self, experiment: Experiment, run: Run, slot: Slot, notebook: Path, stop: threading.Event
+        self,
+        experiment: Experiment,
+        run: Run,
+        slot: Slot,
+        notebook: Path,
+        stop: threading.Event,
+        report: Callable[[Update], None],
     ) -> Run:
-        """The run, with what its repetition showed when it was its turn; as it is when `stop` came first."""
+        """The run, with what its repetition showed when it was its turn; as it is when `stop` came first.
+
+        `report` is told where the repetition is, marked as one.
+        """
         if self._every is None or run.status != "finished" or run.kernel != "warm":
             return run
         with self._lock:
@@ -39,23 +52,40 @@ class ColdChecks:
             turn = self._warm % self._every == 0
         if not turn:
             return run
-        check = self._compared(experiment, run, slot, notebook, stop)
+
+        def checking(update: Update) -> None:
+            report(msgspec.structs.replace(update, checking=True))
+
+        checking(Update())
+        check = self._compared(experiment, run, slot, notebook, stop, checking)
         return run if stop.is_set() else msgspec.structs.replace(run, cold_check=check)
 
     def _compared(
-        self, experiment: Experiment, run: Run, slot: Slot, notebook: Path, stop: threading.Event
+        self,
+        experiment: Experiment,
+        run: Run,
+        slot: Slot,
+        notebook: Path,
+        stop: threading.Event,
+        report: Callable[[Update], None],
     ) -> ColdCheck:
-        first = self._cold(experiment, run, slot, notebook, stop)
+        first = self._cold(experiment, run, slot, notebook, stop, report)
         if first is None:
             return ColdCheck(same=None)
         if _same(run, first):
             return ColdCheck(same=True, largest_difference=0.0)
-        second = self._cold(experiment, run, slot, notebook, stop)
+        second = self._cold(experiment, run, slot, notebook, stop, report)
         alike = None if second is None else _same(first, second)
         return ColdCheck(same=False, largest_difference=_difference(run, first), cold_alike=alike)
 
     def _cold(
-        self, experiment: Experiment, run: Run, slot: Slot, notebook: Path, stop: threading.Event
+        self,
+        experiment: Experiment,
+        run: Run,
+        slot: Slot,
+        notebook: Path,
+        stop: threading.Event,
+        report: Callable[[Update], None],
     ) -> Run | None:
         """The run made again; None where that did not finish, which is no reason to end a batch."""
         aside = Experiment(self._workspace.root / ".claimbook" / "cold" / "experiments" / run.experiment)
@@ -66,6 +96,7 @@ class ColdChecks:
 
         def still_there(update: Update) -> None:
             nonlocal beaten
+            report(update)
             if time.monotonic() - beaten > HEARTBEAT:
                 beat(experiment.run_folder(run.id))  # the run itself is under way until it was compared
                 beaten = time.monotonic()

@@ -31,6 +31,8 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
     """What it logged there."""
     memory: int | None = None
     """Resident memory of the kernel and its children now, bytes."""
+    checking: bool = False
+    """Whether the run has ended and is being repeated cold."""
 
 
 class Slot(Protocol):

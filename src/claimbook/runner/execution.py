@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import time
 import uuid
@@ -67,10 +68,11 @@ def execute(job: dict[str, Any], sockets: Path, say: Say) -> None:
         )
     except PapermillExecutionError as error:
         say("failed", cell=error.cell_index, error=error.ename, message=error.evalue)
-    except DeadKernelError:
-        say("failed", error="KernelDied", message="the kernel was killed or ran out of memory")
-    except KernelNotStartedError as error:
-        say("failed", error="KernelNotStarted", message=redacted(str(error)))
+    except DeadKernelError as error:
+        say("failed", error="KernelDied", message=str(error))
+    except Exception as error:  # whatever a library raises is this run's failure, and the worker goes on
+        message = redacted(f"while executing the notebook: {error}")
+        say("failed", error=type(error).__name__, message=message)
     else:
         write_bytes(output, output.read_bytes())  # this time to outlast a power cut
         say("finished")
@@ -116,6 +118,7 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc]
             nb_man,
             timeout=None,  # the supervisor watches cells and the whole run
             startup_timeout=120,
+            iopub_timeout=3600,  # for output that is still on its way: nbclient gives 100 MB no more than 4 s
             shutdown_kernel="immediate",
             on_cell_start=lambda cell, cell_index: say("cell", index=cell_index, count=count),
             **options,
@@ -124,6 +127,7 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc]
         self._sockets = sockets
         self._say = say
         self._unsaved = False
+        self._death = "the kernel died"
 
     def create_kernel_manager(self) -> Any:
         manager = super().create_kernel_manager()
@@ -158,10 +162,22 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc]
         saving = asyncio.ensure_future(self._save_as_it_goes())
         try:
             return await super().async_execute_cell(*args, **kwargs)
+        except DeadKernelError:
+            raise DeadKernelError(self._death) from None
         finally:
             saving.cancel()
 
     execute_cell = run_sync(async_execute_cell)
+
+    async def _async_check_alive(self) -> None:
+        """nbclient's own, which does not say how a kernel died."""
+        try:
+            await super()._async_check_alive()
+        except DeadKernelError:
+            process = self.km.provisioner.process
+            if process is not None and process.returncode is not None:
+                self._death = _death(process.returncode)
+            raise
 
     async def _save_as_it_goes(self) -> None:
         seconds = 0.0
@@ -209,6 +225,15 @@ class _Connection(AsyncKernelClient):
             await self.iopub_channel.get_msg(timeout=0.2)
             return True
         return False
+
+
+def _death(code: int) -> str:
+    """How a kernel died that was not told to, by its exit code as Popen has it."""
+    if code >= 0:
+        return f"the kernel ended by itself, with exit code {code}"
+    name = signal.Signals(-code).name
+    why = ", by hand or since memory ran out" if name == "SIGKILL" else ""
+    return f"the kernel was ended by {name}{why}"
 
 
 def _redact(output: dict[str, Any]) -> None:

@@ -21,7 +21,15 @@ from claimbook.experiments import BY_HAND, Experiment
 from claimbook.records import Run, SealedSources
 from claimbook.records.experiment import Value
 from claimbook.runner.parameters import read_cells
-from claimbook.runner.reuse import Change, Coverage, coverage, differing, planned_parameters, reusable
+from claimbook.runner.reuse import (
+    Change,
+    Coverage,
+    as_said,
+    coverage,
+    differing,
+    planned_parameters,
+    reusable,
+)
 from claimbook.runner.state import State, current_state
 from claimbook.surroundings import distributions, git_state, kernel_environment
 from claimbook.workspace import Workspace
@@ -61,7 +69,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     beside: list[Change] = []
     """Python, versions, processor, git: shown, and no hindrance."""
     made_with: dict[str, str] = {}
-    """Where and how it was made, where there is nothing of now to compare: GPU, driver, threads, kernel."""
+    """Where and how it was made, where there is nothing of now to compare: GPU, kernel, fallbacks."""
 
 
 def explain(workspace: Workspace, experiment: Experiment, run: Run) -> Explanation:
@@ -117,7 +125,8 @@ class _Comparison:
 
     def explanation(self, known: Explanation) -> Explanation:
         """What is known of the run, and how it differs."""
-        run, state, hinders = self.run, self.state, self._hinders()
+        run, state, taken = self.run, self.state, self._taken()
+        hinders = self._hinders(taken)
         planned = planned_parameters(run, state)
         was, data = _sources(self.experiment, run), _fingerprint(run, "data")
         found = msgspec.structs.replace(
@@ -130,39 +139,42 @@ class _Comparison:
             code=list(differing(_code(run), state.code)) if "code" in run.fingerprints else [],
             data=Change("product set", data, state.data) if data and data != state.data else None,
             difference="\n".join(_difference(run, was, state)),
+            made_with={**known.made_with, **self._fallbacks()},
         )
-        return msgspec.structs.replace(found, advice=self._advice(found))
+        return msgspec.structs.replace(found, advice=self._advice(found, taken))
 
-    def _hinders(self) -> list[str]:
-        hinders = reusable(self._as_said(), self.state, self.covered.seal)
+    def _hinders(self, taken: Run | None) -> list[str]:
+        hinders = self._hinders_of(self.run)
         if self._put_away:
             return ["it was put away", *hinders]
-        if not hinders and (earlier := self._taken_before()):
-            return [f"{earlier.id}, made before it, is taken"]
+        if not hinders and taken and taken.id != self.run.id:
+            return [f"{taken.id}, made before it, is taken"]
         return hinders
+
+    def _hinders_of(self, run: Run) -> list[str]:
+        said = as_said(self.experiment, run, [self.state.fingerprints])
+        return reusable(said, self.state, self.covered.seal)
 
     @property
     def _put_away(self) -> bool:
         return not self.experiment.run_folder(self.run.id).exists()
 
-    def _as_said(self) -> Run:
-        """A lost run as finished, if its notebook had said its result: the next batch records it so."""
-        if self.run.status != "lost" or self.run.id in self.experiment.ledger().ended():
-            return self.run
-        _, finish = self.experiment.steps(self.run.id)
-        return self.run if finish is None else msgspec.structs.replace(self.run, status="finished")
+    def _taken(self) -> Run | None:
+        """The run that is reused for this arm and seed, if there is one."""
+        pair = (self.run.arm, self.run.seed)
+        same = (run for run in self.experiment.runs() if (run.arm, run.seed) == pair)
+        return next((run for run in same if not self._hinders_of(run)), None)
 
-    def _taken_before(self) -> Run | None:
-        """The earlier run that is reused in this one's place, if there is one."""
-        for other in self.experiment.runs():
-            if other.id == self.run.id:
-                return None
-            same = (other.arm, other.seed) == (self.run.arm, self.run.seed)
-            if same and not reusable(other, self.state, self.covered.seal):
-                return other
-        return None
+    def _fallbacks(self) -> dict[str, str]:
+        """What the run's fallbacks made of the parameters that are planned, if it took some."""
+        planned = self.state.parameters.get((self.run.arm, self.run.seed))
+        fallen = planned_parameters(self.run, self.state)
+        if not self.run.fallbacks or planned is None or fallen is None:
+            return {}
+        changed = ", ".join(f"{one.what} {one.text}" for one in differing(planned, fallen))
+        return {"fallbacks": f"{_fallbacks(self.run)}: {changed}"}
 
-    def _advice(self, found: Explanation) -> str:
+    def _advice(self, found: Explanation, taken: Run | None) -> str:
         slug, arms = self.experiment.slug, self.state.hypothesis.arm_names()
         if found.reused:
             return f"nothing to do: `{found.command}` reuses it"
@@ -176,6 +188,8 @@ class _Comparison:
             return f"hypothesis.toml has no arm {self.run.arm!r}; it has {', '.join(arms)}"
         if pilot := self._pilot():
             return f"`{pilot}` reuses it"
+        if taken:
+            return f"nothing to do: `{found.command}` reuses {taken.id} in its place"
         again = f"`{found.command}` makes one{self._what_it_would_be()}"
         changed = any([found.parameters, found.cells, found.code, found.data, found.difference])
         if changed and self.run.status == "finished" and self.run.seal == found.seal_in_force:
@@ -323,6 +337,12 @@ def _made_with(run: Run) -> dict[str, str]:
     told = {name: run.environment[name] for name in _ONLY_ITS_RECORD_TELLS if name in run.environment}
     if run.kernel is not None:
         told["kernel"] = f"{run.kernel} ({run.why_cold})" if run.why_cold else run.kernel
+    if run.fallbacks:
+        told["fallbacks"] = _fallbacks(run)
     if run.cold_check is not None:
         told["repeated cold"] = _COLD[run.cold_check.same]
     return told
+
+
+def _fallbacks(run: Run) -> str:
+    return f"{run.fallbacks}, because memory ran out"

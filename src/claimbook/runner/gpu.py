@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Any
@@ -30,7 +30,7 @@ class Meter:
         In a container the driver may count processes otherwise than we do, and none is found.
         """
         self._devices = _devices(place.gpu)
-        self._alone = place.gpu_share == 1
+        self._alone = place.gpu_share >= 1
         self._before = self._energy()
         self._next = 0.0
 
@@ -44,7 +44,8 @@ class Meter:
 
     @property
     def energy(self) -> float | None:
-        """Joules since this was made; None where they are not told, or when others use the GPU too."""
+        """Joules that the GPUs have spent since this was made; None where one of them does not tell, or when
+        other runs use them too."""
         now = self._energy()
         return None if now is None or self._before is None else round(now - self._before, 3)
 
@@ -63,7 +64,7 @@ class Meter:
             self.peak_memory = max(sum(held), self.peak_memory or 0)
 
     def _energy(self) -> float | None:
-        """Joules that the GPUs have spent since the driver was loaded."""
+        """Joules that the GPUs have spent, together, since the driver was loaded."""
         if not self._alone or not self._devices:
             return None
         spent = [_told("nvmlDeviceGetTotalEnergyConsumption", device) for device in self._devices]
@@ -75,6 +76,19 @@ def installed() -> list[str]:
     count = _told("nvmlDeviceGetCount") or 0
     devices = [_told("nvmlDeviceGetHandleByIndex", index) for index in range(count)]
     return [_told("nvmlDeviceGetUUID", device) or "" if device else "" for device in devices]
+
+
+def unmeasured(gpus: Sequence[str]) -> str | None:
+    """What the user of named GPUs should know where NVIDIA's driver tells of none; other makers' can be used.
+
+    None where it does, and where no GPU is named.
+    """
+    if not gpus or installed():
+        return None
+    return (
+        f"NVIDIA's driver tells of no GPU here: whether there is a GPU {', '.join(dict.fromkeys(gpus))} "
+        "cannot be checked, and memory, energy and driver are not recorded"
+    )
 
 
 def _devices(gpu: str | None) -> list[Any]:

@@ -95,8 +95,8 @@ class Batch:
 
     opened: Opened
     state: BatchState
-    """done: nothing is left to do. incomplete: made to its end, and a job did not finish. lost: its process
-    was killed."""
+    """done: nothing is left to do. incomplete: made to its end, and a job did not finish, or an experiment
+    was left out. lost: its process was killed."""
     jobs: list[JobNow]
     endings: list[Ended]
     """Every run that it made, retries and failures too."""
@@ -224,7 +224,7 @@ def _state(closed: Closed | None, alive: bool, done: bool) -> BatchState:
         return "running" if alive else "lost"
     if closed.stopped:
         return "stopped"
-    return "done" if done else "incomplete"
+    return "done" if done and not closed.left_out else "incomplete"
 
 
 def _jobs(lines: list[Line]) -> list[JobNow]:

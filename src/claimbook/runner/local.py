@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Literal
 
+from claimbook.runner.gpu import unmeasured
 from claimbook.runner.slots import Limits, Place, environment
 from claimbook.runner.supervise import Slot
 from claimbook.runner.warm.client import ForkServer
@@ -22,6 +23,7 @@ class LocalEngine:
         """preload: what the fork server imports beforehand; None for cold kernels only."""
         self._limits = limits
         self._places = places
+        self._unmeasured = unmeasured(self.gpus)
         # what libraries read while they are imported must be the same for the server as for its kernels
         variables = {**os.environ, **environment(limits, places[0])}
         self._server = None if preload is None else ForkServer(preload, variables)
@@ -47,9 +49,10 @@ class LocalEngine:
 
     @property
     def notes(self) -> Sequence[str]:
-        """What could not be imported beforehand."""
+        """What could not be imported beforehand, and what cannot be measured."""
         left_out = self._server.left_out if self._server else {}
-        return [f"not imported before the kernels start: {module}: {why}" for module, why in left_out.items()]
+        cold = [f"not imported before the kernels start: {module}: {why}" for module, why in left_out.items()]
+        return cold if self._unmeasured is None else [*cold, self._unmeasured]
 
     def stop(self) -> None:
         """End the fork server, which may still be importing; kernels that run go on."""

@@ -15,7 +15,7 @@ from claimbook.errors import RunError
 from claimbook.records import Failure
 
 _UNITS = {
-    **dict.fromkeys(("", "b"), 1),
+    "b": 1,
     **{f"{prefix}b": 1000**power for power, prefix in enumerate("kmgt", start=1)},
     **{f"{prefix}ib": 1024**power for power, prefix in enumerate("kmgt", start=1)},
     # a bare letter counts by 1024, as Docker and Slurm read it
@@ -35,9 +35,12 @@ _MESSAGES = re.compile(
 def parse_bytes(text: str, where: str = "--memory") -> int:
     """Bytes of a size such as "8GiB", "512 MB" or "1.5G". Raises RunError that names `where` it stands.
 
-    kB, MB, GB, TB count by 1000; KiB, MiB, GiB, TiB and the bare letters by 1024. Case does not matter.
+    kB, MB, GB, TB count by 1000; KiB, MiB, GiB, TiB and the bare letters by 1024; B is a byte. Case does not
+    matter. A number alone is refused: who writes 8 means no bytes.
     """
     match = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*([a-z]*)\s*", text, re.IGNORECASE | re.ASCII)
+    if match and not match[2]:
+        raise RunError(f"{text!r} has no unit", fix=f"write {match[1]}GiB, or another unit", where=where)
     unit = _UNITS.get(match[2].lower()) if match else None
     size = int(Fraction(match[1]) * unit) if match and unit else 0
     if not 0 < size < 2**63:

@@ -68,8 +68,10 @@ def unpack(files: Files, folder: Path) -> Path:
         path.write_bytes(data)
     try:
         unfinished.rename(root)
-    except OSError:  # another one was faster
+    except OSError:
         shutil.rmtree(unfinished)
+        if not root.exists():  # else another one was faster
+            raise
     return root
 
 

@@ -15,18 +15,25 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import msgspec
+import psutil
+
 from claimbook.errors import RunError
+from claimbook.experiments import is_alive, this_process
+from claimbook.records import Process
 
 GRACE = 2.0
 """Seconds that a node has to answer once the batch is told to stop."""
-
-
 STARTS = 3
 """Attempts to start a cluster: Ray gives its processes 30 s to come up, which a busy machine may exceed."""
+_OWNER = "owner.json"
+_FOLDER = "CLAIMBOOK_RAY_FOLDER"
+"""The variable by which the processes of a cluster that was started here are known, whoever adopts them."""
 
 
 class StoppedError(Exception):
@@ -86,33 +93,39 @@ def connected(address: str | None, processors: int) -> Iterator[None]:
     """
     ray = load()
     with ExitStack() as leaving:
+        where: dict[str, Any] = {"address": address}
         if address is None or address == "local":
             # a socket's path is limited to about 100 characters, so not under TMPDIR
-            folder = tempfile.mkdtemp(prefix="claimbook-ray-", dir="/tmp" if os.path.isdir("/tmp") else None)
-            leaving.callback(shutil.rmtree, folder, ignore_errors=True)
-            where: dict[str, Any] = {
+            folder = own_folder("claimbook-ray-", Path("/tmp") if os.path.isdir("/tmp") else None)
+            leaving.callback(remove, folder)
+            where = {
                 "address": "local",
                 "num_cpus": processors,
                 "include_dashboard": False,
-                "_temp_dir": folder,
+                "_temp_dir": str(folder),
             }
-        else:
-            where = {"address": address}
         leaving.callback(ray.shutdown)
-        for attempt in range(1, STARTS + 1):
-            try:
-                _knock(where["address"])
-                with _our_signals(), _variable("RAY_USAGE_STATS_ENABLED", "0"):
-                    ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
-                break
-            except Exception as error:  # of many classes, by what failed
-                ray.shutdown()
-                if attempt == STARTS or where["address"] != "local":
-                    raise RunError(
-                        f"Ray did not come up at {where['address']}: {first_line(error)}",
-                        fix="look whether a cluster runs there (`ray status`); on a busy machine, try again",
-                    ) from error
+        _join(where)
         yield
+
+
+def own_folder(prefix: str, parent: Path | None = None) -> Path:
+    """A new temporary folder that this process owns; those that killed ones left behind are removed."""
+    parent = parent or Path(tempfile.gettempdir())
+    for mark in parent.glob(f"{prefix}*/{_OWNER}"):
+        with suppress(OSError, msgspec.MsgspecError):
+            owner = msgspec.json.decode(mark.read_bytes(), type=Process)
+            if owner.host == this_process().host and not is_alive(owner):
+                remove(mark.parent)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    (folder / _OWNER).write_bytes(msgspec.json.encode(this_process()))
+    return folder
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder that a process owned, and end what lives of a cluster that was started in it."""
+    _end_processes(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def nodes(needs: Needs) -> list[Node]:
@@ -144,9 +157,36 @@ def answer(reference: Any, stop: threading.Event) -> Any:
     return ray.get(reference)
 
 
-def first_line(error: BaseException) -> str:
-    """What an error of Ray says in short; the rest is for its developers."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def in_short(error: BaseException) -> str:
+    """What an error of Ray says in one line; the rest is for its developers."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    traceback = any(line.startswith("File ") for line in lines)
+    return (lines[-1] if traceback else lines[0]).rstrip(".")
+
+
+def _join(where: Mapping[str, Any]) -> None:
+    """Start the cluster, or join it."""
+    ray, local = load(), where["address"] == "local"
+    for attempt in range(1, STARTS + 1):
+        try:
+            _knock(where["address"])
+            with _our_signals(), ExitStack() as variables:
+                variables.enter_context(_variable("RAY_USAGE_STATS_ENABLED", "0"))
+                if local:
+                    variables.enter_context(_variable(_FOLDER, where["_temp_dir"]))
+                    # else a process of Ray that gives itself a name loses its variables by it
+                    variables.enter_context(_variable("SPT_NOENV", "1"))
+                ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
+            return
+        except Exception as error:  # of many classes, by what failed
+            ray.shutdown()
+            if local:
+                _end_processes(Path(where["_temp_dir"]))
+            if attempt == STARTS or not local:
+                raise RunError(
+                    f"Ray did not come up at {where['address']}: {in_short(error)}",
+                    fix="look whether a cluster runs there (`ray status`); on a busy machine, try again",
+                ) from error
 
 
 def _knock(address: str) -> None:
@@ -156,15 +196,42 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
 
+def _end_processes(folder: Path) -> None:
+    """End what lives of the cluster that was started in a folder.
+
+    Ray ends what it started only once all of that has come up, and does not wait until it is gone.
+    """
+    deadline = time.monotonic() + 10.0  # one that hangs inside the system does not die
+    while time.monotonic() < deadline:
+        living = [process for process in psutil.process_iter() if _started_in(folder, process)]
+        if not living:
+            return
+        for process in living:
+            with suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(living, timeout=1.0)
+
+
+def _started_in(folder: Path, process: psutil.Process) -> bool:
+    try:
+        return process.environ().get(_FOLDER) == str(folder)
+    except psutil.Error:  # another user's, or gone
+        return False
+
+
 @contextmanager
 def _our_signals() -> Iterator[None]:
     """Ray installs a handler for SIGTERM; the command line's must stay, which ends a batch in order."""
-    handler = signal.getsignal(signal.SIGTERM)
+    ours = signal.getsignal(signal.SIGTERM)
     try:
         yield
+    except SystemExit:  # Ray's handler was there already
+        if callable(ours):
+            ours(signal.SIGTERM, None)
+        raise
     finally:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)
+            signal.signal(signal.SIGTERM, ours)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -121,11 +121,10 @@ class RayEngine:
         """A slot. It looks for a node when it makes its first run."""
         return RaySlot(self)
 
-    def _new_actor(self, shipment: _Shipment) -> Any:
-        """A slot on whatever node has room first, those aside that are unfit."""
+    def _new_actor(self, unfit: Collection[str]) -> Any:
+        """A slot on whatever node has room first, those aside that are unfit, by id."""
         from ray.util.scheduling_strategies import NodeLabelSchedulingStrategy, NotIn
 
-        unfit = self._unfit(shipment)
         elsewhere = NodeLabelSchedulingStrategy(hard={"ray.io/node-id": NotIn(*unfit)}) if unfit else "SPREAD"
         made = (
             ray_cluster.load()
@@ -146,6 +145,11 @@ class RayEngine:
                 self._hosts[node.id] = _Host(node, self._limits, self._preload, self._slots)
             return self._hosts[node.id]
 
+    def _vet(self, shipment: _Shipment, stop: threading.Event) -> None:
+        """See which nodes' hosts come up: where an actor failed to, Ray does not tell."""
+        for host in [self._host(node) for node in self._fit_nodes(shipment)]:
+            host.vet(stop)
+
     def _fit_nodes(self, shipment: _Shipment) -> list[Node]:
         unfit = self._unfit(shipment)
         return [node for node in ray_cluster.nodes(self._needs) if node.id not in unfit]
@@ -161,7 +165,7 @@ class RayEngine:
         key = (notebook, *named_in([run.parameters]), msgspec.json.encode(run.fingerprints))
         with self._lock:
             if key not in self._shipments:
-                self._shipments[key] = _Shipment.of(self._workspace, notebook, run)
+                self._shipments[key] = _Shipment.of(self._workspace, notebook, run, key)
             return self._shipments[key]
 
     def _dismiss_hosts(self) -> None:
@@ -177,27 +181,24 @@ class RayEngine:
 class _Shipment:
     """A parcel in Ray's store, and what a node must find in it."""
 
+    key: object
+    """What tells it from others: two may have the same files, and need product sets that do not travel."""
     files: Any
-    digest: str
     notebook: str
     parameters: dict[str, Any]
     fingerprints: dict[str, Any]
 
     @classmethod
-    def of(cls, workspace: Workspace, notebook: Path, run: Run) -> _Shipment:
+    def of(cls, workspace: Workspace, notebook: Path, run: Run, key: object) -> _Shipment:
         files = parcel.pack(workspace, notebook, run.parameters)
         data, _ = fingerprint_of([run.parameters], workspace)  # the run's own covers those of all arms
         return cls(
+            key=key,
             files=ray_cluster.load().put(files),
-            digest=parcel.digest(files),
             notebook=notebook.relative_to(workspace.root).as_posix(),
             parameters=run.parameters,
             fingerprints={**run.fingerprints, "data": data},
         )
-
-
-class _UnfitNodeError(Exception):
-    """A node cannot make these runs as they are made here."""
 
 
 class _NoNodeError(Exception):
@@ -212,9 +213,10 @@ class _Host:
 
         self._node = node
         self._gone = ""
-        self._roots: dict[str, str] = {}
-        self._unfit: dict[str, str] = {}
-        """Why it cannot make the runs of a shipment, by the shipment's digest."""
+        self._roots: dict[object, str] = {}
+        """Where a shipment lies, by its key."""
+        self._unfit: dict[object, str] = {}
+        """Why it cannot make the runs of a shipment, by that one's key."""
         self._lock = threading.Lock()
         made = (
             ray_cluster.load()
@@ -228,24 +230,31 @@ class _Host:
         )
         self.actor = made.remote(asdict(limits), preload)
 
-    def root(self, shipment: _Shipment, stop: threading.Event) -> str:
-        """Where a shipment lies on the node. Raises _UnfitNodeError when it is not there what it is here."""
+    def root(self, shipment: _Shipment, stop: threading.Event) -> str | None:
+        """Where a shipment lies on the node; None where it is not what it is here: the node is unfit."""
         with self._lock:
             if stop.is_set():
                 raise StoppedError
-            if shipment.digest not in self._roots:
+            if shipment.key not in self._roots and not self._gone:
                 self._send(shipment, stop)
-            if why := self.unfit(shipment):
-                raise _UnfitNodeError(why)
-            return self._roots[shipment.digest]
+            return None if self.unfit(shipment) else self._roots[shipment.key]
 
     def unfit(self, shipment: _Shipment) -> str:
         """Why runs of a shipment cannot be made there; empty when they can, as far as is known."""
-        return self._gone or self._unfit.get(shipment.digest, "")
+        return self._gone or self._unfit.get(shipment.key, "")
 
     def complaints(self) -> list[str]:
         """All that is known against the node, a sentence each."""
         return [self._gone] if self._gone else list(dict.fromkeys(self._unfit.values()))
+
+    def vet(self, stop: threading.Event) -> None:
+        """Wait until the host is up, or cannot come up: a package that it needs is missing there, say."""
+        from ray.exceptions import RayError
+
+        try:
+            ray_cluster.answer(self.actor.package.remote(), stop)
+        except RayError as error:
+            self._gone = f"{self._node.name}: {ray_cluster.in_short(error)}; mend it, or take the node out"
 
     def look(self) -> None:
         """See whether the node is still there: Ray may take a minute to notice, and offers it meanwhile."""
@@ -267,9 +276,23 @@ class _Host:
             root, differences = "", [version]
             what = f"its claimbook {version} has other code than {claimbook.__version__} here"
             remedy = "install the same there"
-        self._roots[shipment.digest] = root
+        self._roots[shipment.key] = root
         if differences:
-            self._unfit[shipment.digest] = f"{self._node.name}: {what}; {remedy}, or take the node out"
+            self._unfit[shipment.key] = f"{self._node.name}: {what}; {remedy}, or take the node out"
+
+
+class _Pulse:
+    """The sign of life of a run, while it waits for a node too."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._beaten = -HEARTBEAT
+
+    def beat(self) -> None:
+        """Give it, where it is time to."""
+        if time.monotonic() - self._beaten >= HEARTBEAT:
+            beat(self._folder)
+            self._beaten = time.monotonic()
 
 
 class RaySlot:
@@ -296,38 +319,35 @@ class RaySlot:
         *,
         cold: bool = False,
     ) -> Run:
-        """Execute a notebook on a node; return its record as it ended.
+        """Execute a notebook on a node that is fit for it; return its record as it ended.
 
-        `lost`, when the node or its worker died, or when the node is unfit and others are left. Raises
-        RunError when what the run needs cannot travel.
+        `lost`, when the node or its worker died; `failed`, when no node is fit. Raises RunError when what
+        the run needs cannot travel.
         """
         from ray.exceptions import RayError
 
         began = time.monotonic()
+        pulse = _Pulse(experiment.run_folder(run.id))
         shipment = self._engine._shipment(notebook, run)
         ending: tuple[Status, str, str]
         try:
-            host = self._engine._host(self._placed(shipment, stop))
-            root = host.root(shipment, stop)
+            host, root = self._settled(shipment, stop, pulse)
             record = msgspec.json.encode(encode_json(run))
             begun = self._actor.begin.remote(
                 host.actor, root, experiment.slug, record, shipment.notebook, cold
             )
             ray_cluster.answer(begun, stop)
-            return self._follow(experiment, run, stop, report)
+            return self._follow(experiment, run, stop, report, pulse)
         except StoppedError:
             self._leave(patience=0.0)
             ending = ("cancelled", "Cancelled", "stopped from outside")
-        except _UnfitNodeError as error:
-            others = self._engine._fit_nodes(shipment)
-            ending = ("lost" if others else "failed", "NodeUnfit", str(error))
         except _NoNodeError as error:
             ending = ("failed", "NoNode", str(error))
         except RayError as error:
             where = self._node.name if self._node else "a node"
             if self._node and not stop.is_set():
                 self._engine._host(self._node).look()
-            ending = ("lost", "NodeLost", f"{where}: {ray_cluster.first_line(error)}")
+            ending = ("lost", "NodeLost", f"{where}: {ray_cluster.in_short(error)}")
         self._leave()
         status, name, message = ending
         return msgspec.structs.replace(
@@ -338,37 +358,62 @@ class RaySlot:
             failure=Failure(error=name, message=redacted(message)),
         )
 
-    def _placed(self, shipment: _Shipment, stop: threading.Event) -> Node:
-        """The node of this slot, once one has room. Raises _NoNodeError when none could have."""
-        unfit = self._engine._unfit(shipment)
-        if self._node is not None and self._node.id in unfit:
-            self._leave()
-        if self._node is not None:
-            return self._node
+    def _settled(self, shipment: _Shipment, stop: threading.Event, pulse: _Pulse) -> tuple[_Host, str]:
+        """The host of a fit node, this slot's own, and where the shipment lies there.
+
+        Raises _NoNodeError when no node is fit.
+        """
+        while True:
+            unfit = self._engine._unfit(shipment)
+            if self._node is not None and self._node.id in unfit:
+                self._leave()
+            if self._node is None:
+                self._node = self._placed(shipment, unfit, stop, pulse)
+            if self._node is not None:
+                host = self._engine._host(self._node)
+                if (root := host.root(shipment, stop)) is not None:
+                    return host, root
+
+    def _placed(
+        self, shipment: _Shipment, unfit: Mapping[str, str], stop: threading.Event, pulse: _Pulse
+    ) -> Node | None:
+        """The node that has room first; None when the slot could not live on one, which is unfit then."""
+        from ray.exceptions import RayError
+
         ray = ray_cluster.load()
-        self._actor = self._actor or self._engine._new_actor(shipment)
+        self._actor = self._engine._new_actor(unfit)
         place = self._actor.node.remote()
         while not ray.wait([place], timeout=0.5)[0]:
+            pulse.beat()
             if stop.is_set():
                 raise StoppedError
             if not self._engine._fit_nodes(shipment):
                 why = "".join(f"; {reason}" for reason in self._engine._unfit(shipment).values())
                 raise _NoNodeError(f"no node is left that has {self._engine._needs}{why}")
-        node_id = ray.get(place)
+        try:
+            node_id = ray.get(place)
+        except RayError:
+            self._leave()
+            self._engine._vet(shipment, stop)
+            if self._engine._unfit(shipment).keys() <= unfit.keys():
+                raise
+            return None
         known = {node.id: node for node in self._engine._fit_nodes(shipment)}
-        self._node = known.get(node_id) or Node(node_id, f"node {node_id[:8]}", 0)
-        return self._node
+        return known.get(node_id) or Node(node_id, f"node {node_id[:8]}", 0)
 
     def _follow(
-        self, experiment: Experiment, run: Run, stop: threading.Event, report: Callable[[Update], None]
+        self,
+        experiment: Experiment,
+        run: Run,
+        stop: threading.Event,
+        report: Callable[[Update], None],
+        pulse: _Pulse,
     ) -> Run:
         """Pass progress on, and keep the steps, until the run has ended; then bring its results home."""
-        seen, beaten = 0, 0.0
+        seen = 0
         with open_lines(experiment.metrics_path(run.id)) as steps:
             while True:
-                if time.monotonic() - beaten > HEARTBEAT:
-                    beat(experiment.run_folder(run.id))
-                    beaten = time.monotonic()
+                pulse.beat()
                 news = ray_cluster.answer(self._actor.look.remote(seen, stop.is_set()), stop)
                 if "run" in news:
                     break

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import tempfile
 import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -19,9 +18,9 @@ from typing import Any
 import msgspec
 
 import claimbook
-from claimbook.experiments import Experiment, is_alive, this_process
-from claimbook.records import Process, Run, Step, decode_json, encode_json
-from claimbook.runner import parcel
+from claimbook.experiments import Experiment
+from claimbook.records import Run, Step, decode_json, encode_json
+from claimbook.runner import parcel, ray_cluster
 from claimbook.runner.engine import Update
 from claimbook.runner.slots import Limits, Place, environment
 from claimbook.runner.supervise import Slot
@@ -31,7 +30,6 @@ LOOK = 0.5
 """Seconds that a look waits for a run to end."""
 RESULTS = ("notebook.ipynb", "items.parquet", "metrics.jsonl")
 """What is brought back of a run; the finishing line, which says that all is there, comes last."""
-_PREFIX, _OWNER = "claimbook-node-", "owner.json"
 _INSTALLED_PATH = [path for path in (os.environ.get("PYTHONPATH"),) if path]
 
 
@@ -39,9 +37,7 @@ class NodeHost:
     """What the runs of a batch share on a node: unpacked workspaces, and the fork server of their kernels."""
 
     def __init__(self, limits: dict[str, Any], preload: list[str] | None) -> None:
-        _sweep()
-        self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        (self._folder / _OWNER).write_bytes(msgspec.json.encode(this_process()))
+        self._folder = ray_cluster.own_folder("claimbook-node-")
         self._limits = Limits(**limits)
         self._preload = preload
         self._servers = ExitStack()
@@ -82,7 +78,7 @@ class NodeHost:
     def leave(self) -> None:
         """End the fork server and remove what was unpacked."""
         self.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        ray_cluster.remove(self._folder)
 
 
 class NodeSlot:
@@ -221,12 +217,3 @@ def _let_interrupts_through() -> None:
     """Ray blocks SIGINT in its processes, and a kernel would inherit that."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-
-def _sweep() -> None:
-    """Remove what the hosts of killed nodes left on this machine."""
-    for mark in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_OWNER}"):
-        with suppress(OSError, msgspec.MsgspecError):
-            owner = msgspec.json.decode(mark.read_bytes(), type=Process)
-            if owner.host == this_process().host and not is_alive(owner):
-                shutil.rmtree(mark.parent, ignore_errors=True)

@@ -6,8 +6,9 @@ repeats, so that nothing but code, data and environment can have changed the out
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from claimbook.errors import ClaimbookError, JudgeError
 from claimbook.experiments import Experiment
@@ -16,7 +17,7 @@ from claimbook.products.named import fingerprint_of, named_in
 from claimbook.records import Failure, Rerun, Run, SealEntry, Verdict
 from claimbook.records.batch import Line
 from claimbook.records.rerun import Result
-from claimbook.runner.batch import Plan, execute
+from claimbook.runner.batch import Conclusion, Plan, execute
 from claimbook.runner.engine import Engine
 from claimbook.runner.fingerprints import code_fingerprints, notebook_fingerprint
 from claimbook.runner.state import State, current_state
@@ -86,19 +87,21 @@ def replicate(
     report: Callable[[Line], None],
     name: str = "rerun",
     verify_cold: int | None = None,
-    notices: Sequence[str] = (),
+    left_out: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Rerun]:
     """Make the replications of all prepared reruns, and say of each verdict whether it held.
 
     Each is recorded as reruns/<id>.json. Interrupted, nothing is recorded but the runs that had finished.
+    Raises what `execute` raises.
     """
     reruns: list[Rerun] = []
 
-    def conclude(made: list[Run]) -> dict[str, str]:
+    def conclude(made: list[Run]) -> Conclusion:
         for one in prepared:
             runs = [run for run in made if run.experiment == one.experiment.slug]
-            reruns.append(_conclude(one, runs))
-        return {rerun.experiment: rerun.result for rerun in reruns}
+            if one.plan is None or len(runs) == len(one.plan.missing):  # else the next one goes on with it
+                reruns.append(_conclude(one, runs))
+        return Conclusion({rerun.experiment: rerun.result for rerun in reruns})
 
     plans = [one.plan for one in prepared if one.plan is not None]
     execute(
@@ -108,7 +111,7 @@ def replicate(
         report=report,
         name=name,
         verify_cold=verify_cold,
-        notices=notices,
+        left_out=left_out,
         conclude=conclude,
     )
     return reruns

@@ -18,7 +18,11 @@ from claimbook.records.experiment import Value
 from claimbook.records.run import Status
 from claimbook.runner.annotations import shown
 from claimbook.runner.state import State, current_state
+from claimbook.session import completed
 from claimbook.workspace import Workspace
+
+Fingerprints = dict[str, str | dict[str, str]]
+"""Of notebook, code and data, as a run records them."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,21 @@ def coverage(experiment: Experiment, state: State, changes: Collection[str] = ()
     return Coverage(None if why or seal is None else seal.current.hash, why)
 
 
+def as_said(experiment: Experiment, run: Run, states: Collection[Fingerprints]) -> Run:
+    """A lost run as finished, if its notebook had said its result before its supervisor died.
+
+    So the next batch records it; any other run is as it is. The result counts while the state is one of
+    `states`: nobody looked whether the code changed under it. Raises RecordError when the run's metrics or
+    the ledger cannot be read.
+    """
+    if run.status != "lost" or run.fingerprints not in states:
+        return run
+    _, finish = experiment.steps(run.id)
+    if finish is None or run.id in experiment.ledger().ended():
+        return run
+    return completed(run, finish, None)
+
+
 def reusable(run: Run, state: State, seal: str | None, rerun: str | None = None) -> list[str]:
     """What hinders that a run stands for one made of this state, a phrase each; empty when nothing does.
 
@@ -57,7 +76,12 @@ def reusable(run: Run, state: State, seal: str | None, rerun: str | None = None)
         hinders.append(_whose(run, seal, rerun))
     planned = planned_parameters(run, state)
     if planned is None:
-        hinders.append(f"no run of {run.arm} with seed {run.seed} is planned")
+        fallen = (run.arm, run.seed) in state.parameters
+        hinders.append(
+            "the fallback that it took is not declared"
+            if fallen
+            else f"no run of {run.arm} with seed {run.seed} is planned"
+        )
     elif run.parameters != planned:
         changed = (f"{one.what} {one.text}" for one in differing(run.parameters, planned))
         hinders.append(f"other parameters ({', '.join(changed)})")
@@ -160,7 +184,7 @@ def outlook(workspace: Workspace, experiment: Experiment) -> Outlook:
     """Look at each arm and seed of a hypothesis. Raises what `current_state` raises."""
     state = current_state(workspace, experiment)
     covered = coverage(experiment, state)
-    runs = experiment.runs()
+    runs = [as_said(experiment, run, [state.fingerprints]) for run in experiment.runs()]
     seeds = dict.fromkeys(seed for _, seed in state.parameters)
     return Outlook(
         experiment.slug,

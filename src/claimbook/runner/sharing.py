@@ -17,11 +17,8 @@ from claimbook.experiments import Experiment, LedgerReader
 from claimbook.records import Run
 from claimbook.records.batch import Job
 from claimbook.records.experiment import Value
-from claimbook.session import completed
+from claimbook.runner.reuse import Fingerprints, as_said
 from claimbook.workspace import Workspace
-
-Fingerprints = dict[str, str | dict[str, str]]
-"""Of notebook, code and data, as a run records them."""
 
 
 class Sharing:
@@ -42,8 +39,7 @@ class Sharing:
         """
         others = self._ledgers[experiment.slug] = _Others(experiment, states)
         with self._mending(experiment):
-            ended = experiment.ledger().ended()
-            runs = [run if run.id in ended else others.mended(run) for run in experiment.runs()]
+            runs = [others.mended(run) for run in experiment.runs()]
             experiment.enter_late()
         others.settled |= {run.id for run in runs if run.status != "running"}
         return runs
@@ -96,11 +92,7 @@ class _Others:
 
     def mended(self, run: Run) -> Run:
         """A lost run as finished, where its notebook had said its result before its supervisor died."""
-        if run.status != "lost" or run.fingerprints not in self._states:
-            return run
-        _, finish = self._experiment.steps(run.id)
-        if finish is None:
-            return run
-        run = completed(run, finish, None)
-        self._experiment.save_run(run)
-        return run
+        said = as_said(self._experiment, run, self._states)
+        if said is not run:
+            self._experiment.save_run(said)
+        return said

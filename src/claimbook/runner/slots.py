@@ -42,12 +42,11 @@ class Limits:
 class Place:
     """Where the runs of one slot are made."""
 
-    number: int = 0
-    """Of the slot, from 0."""
     gpu: str | None = None
-    """The GPU that its runs see: an index or a UUID; "" for none; None for what the environment lets see."""
+    """What its runs see: the index or UUID of a GPU, or several, separated by commas; "" for none; None for
+    what the environment lets see."""
     gpu_share: float = 1.0
-    """The share of it that they may use; below 1 other slots use it too."""
+    """How much of that a run may use: below 1 other slots use it too, from 1 on it is theirs alone."""
 
 
 def places(slots: int | None = None, gpus: str | None = None) -> list[Place]:
@@ -63,7 +62,7 @@ def places(slots: int | None = None, gpus: str | None = None) -> list[Place]:
         raise RunError(f"there cannot be {slots} slots", fix="ask for one or more", where="-j")
     if gpus is None or gpus.strip() == "none":
         count, gpu = slots or 1, None if gpus is None else ""
-        return [Place(number, gpu, 1 / count) for number in range(count)]
+        return [Place(gpu, 1 / count)] * count
     shares = _shares(gpus)
     # 1e-9: three times a third is one
     room = {gpu: int(1 / share + 1e-9) for gpu, share in shares.items()}
@@ -74,7 +73,7 @@ def places(slots: int | None = None, gpus: str | None = None) -> list[Place]:
             fix=f'ask for {len(turns)}, or let runs share a GPU: "0:0.5" makes two slots of it',
             where="--gpus",
         )
-    return [Place(number, _visible(gpu), shares[gpu]) for number, gpu in enumerate(turns[:slots])]
+    return [Place(_visible(gpu), shares[gpu]) for gpu in turns[:slots]]
 
 
 def threads_of(slots: int) -> int:

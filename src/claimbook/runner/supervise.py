@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -37,6 +38,9 @@ from claimbook.surroundings import redacted
 
 Warm = Callable[[], tuple[Path | None, str | None]]
 """The socket of a server that forks warm kernels, or None and why there is none."""
+
+_EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b")
+"""How the line of a traceback begins that tells the exception: libraries may write more behind it."""
 
 _TICK = 0.25
 """Seconds between two looks at a run: its processes, its steps, its limits."""
@@ -149,9 +153,9 @@ class _Worker:
     def death(self) -> tuple[Status, Failure]:
         """How a run ends whose worker ended without saying so: lost, when something killed it."""
         code = self._process.wait()
-        self._errors.seek(0)
-        lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
-        last = lines[-1] if lines else "no message"
+        self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - 65536))
+        lines = self._errors.read().decode("utf-8", "replace").strip().splitlines() or ["no message"]
+        last = next((line for line in reversed(lines) if _EXCEPTION.match(line)), lines[-1])
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         failure = Failure(error="WorkerDied", message=redacted(f"{how}: {last}"))
         return "lost" if code < 0 else "failed", failure

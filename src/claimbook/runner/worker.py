@@ -45,11 +45,14 @@ def main() -> None:
         answers.write(json.dumps({"event": event, **fields}) + "\n")
 
     threading.Thread(target=_read_jobs, args=(jobs, sockets), daemon=True).start()
-    sys.modules.update(dict.fromkeys(NOT_NEEDED))  # type: ignore[arg-type]
-    from claimbook.runner.execution import execute
+    try:
+        sys.modules.update(dict.fromkeys(NOT_NEEDED))  # type: ignore[arg-type]
+        from claimbook.runner.execution import execute
 
-    while True:
-        execute(jobs.get(), sockets, say)
+        while True:
+            execute(jobs.get(), sockets, say)
+    finally:
+        shutil.rmtree(sockets, ignore_errors=True)
 
 
 def _adopt_orphans() -> None:
@@ -67,11 +70,19 @@ def _read_jobs(jobs: queue.SimpleQueue[dict[str, Any]], sockets: Path) -> None:
         *lines, pending = (pending + chunk).split(b"\n")
         for line in lines:
             jobs.put(json.loads(line))
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            child.kill()
+    _kill_children()
     shutil.rmtree(sockets, ignore_errors=True)
     os._exit(0)
+
+
+def _kill_children() -> None:
+    """Kill all processes below this one, and what they started meanwhile."""
+    killed: set[psutil.Process] = set()
+    while found := set(psutil.Process().children(recursive=True)) - killed:
+        for child in found:
+            with suppress(psutil.Error):  # it has ended, or is another user's
+                child.kill()
+        killed |= found
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from claimbook.errors import ClaimbookError
 from claimbook.papers.drift import Drift, of_experiment
 from claimbook.records import Run
+from claimbook.runner.memory import show_bytes
 from claimbook.site import formats, pages
 from claimbook.site.dossier import (
     Dossier,
@@ -327,7 +328,7 @@ def _environment(site: _Site) -> Environment:
         "num": formats.number,
         "p": formats.p_value,
         "duration": formats.duration,
-        "memory": formats.memory,
+        "memory": show_bytes,
         "moment": partial(formats.moment, timezone=workspace.timezone),
         "language_of": formats.language_of,
         "plain": formats.plain,

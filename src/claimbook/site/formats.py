@@ -67,14 +67,6 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def memory(count: int) -> str:
-    """
-    >>> memory(1_610_612_736)
-    '1.5 GiB'
-    """
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
-
-
 def moment(iso: str, timezone: str) -> str:
     """A time of the records, which is in UTC, as the clock of the study group shows it.
 

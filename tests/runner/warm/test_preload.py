@@ -15,14 +15,14 @@ def test_modules_names_and_lazy_imports_of_cells_are_found(toy, make_notebook):
         "x: int = 1",
         "%matplotlib inline\nimport torch.nn as nn, os",
         "from transformers import CLIPModel as M, AutoProcessor",
-        "def train():\n    import scipy.stats\n    return scipy\nfrom pandas import *",
+        "def train():\n    import scipy.stats\n    return scipy\nfrom PIL.Image import *",
     )
     assert preload_of([notebook], toy)[len(EVERY_RUN) :] == [
         "torch.nn",
         "transformers:CLIPModel",
         "transformers:AutoProcessor",
         "scipy.stats",
-        "pandas",
+        "PIL.Image",
     ]
 
 

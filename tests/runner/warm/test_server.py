@@ -9,12 +9,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 
-from claimbook.runner.warm.client import ForkServer
+from claimbook.runner.warm import client
+from claimbook.runner.warm.client import RESTARTS, ForkServer
+
+INTERPRETER = sys.executable
+"""This one, also where a test has its fork servers run another."""
 
 STATE = """
 import json, os, re, signal, sys, threading, warnings, locale, resource, random, tempfile, time
@@ -319,7 +325,122 @@ def test_leaving_the_server_ends_it_and_its_folder(gone):
         assert pid
     assert gone(pid)
     assert not address.parent.exists()
-    assert server.address() == (None, "the fork server was ended")
+    assert server.address() == (None, None)
+
+
+@pytest.fixture
+def slow(own, tmp_path) -> Path:
+    """A file that is there once the module `slow` is being imported, which takes ten minutes."""
+    mark = tmp_path / "importing"
+    (own / "slow.py").write_text(
+        f"import pathlib, time\npathlib.Path({str(mark)!r}).touch()\ntime.sleep(600)\n"
+    )
+    return mark
+
+
+def until_there(path: Path) -> None:
+    end = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert path.exists()
+
+
+OWNER = """
+import os, sys, time
+from claimbook.runner.warm.client import ForkServer
+_, sys.executable, *preload = sys.argv
+server = ForkServer(preload, os.environ)
+print(server.pid, None if preload else server.address()[0], flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def owner() -> Iterator[Callable[..., tuple[subprocess.Popen[str], int, str]]]:
+    """Processes that own a fork server each: such a process, its server's id, and where that listens."""
+    started = []
+
+    def start(*preload: str) -> tuple[subprocess.Popen[str], int, str]:
+        command = [INTERPRETER, "-c", OWNER, sys.executable, *preload]
+        owner = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        started.append(owner)
+        assert owner.stdout
+        pid, address = owner.stdout.readline().split()
+        return owner, int(pid), address
+
+    yield start
+    for owner in started:
+        owner.kill()
+        owner.communicate()
+
+
+def test_a_server_whose_owner_is_killed_ends_though_an_import_goes_on(owner, slow, gone):
+    process, server, _ = owner("slow")
+    until_there(slow)
+    process.kill()
+    assert gone(server)
+
+
+def test_a_server_whose_owner_is_killed_ends_with_its_folder(owner, gone):
+    process, server, address = owner()
+    assert Path(address).exists()
+    process.kill()
+    assert gone(server)
+    assert not Path(address).parent.exists()
+
+
+def test_a_server_that_imports_for_too_long_is_told_with_the_module(slow, monkeypatch):
+    monkeypatch.setattr(client, "READY_SECONDS", 0.5)
+    monkeypatch.setattr(client, "RESTARTS", 0)
+    with ForkServer(["slow"], os.environ) as server:
+        until_there(slow)
+        assert server.address() == (None, "after 0.5 s the fork server still imported slow")
+
+
+def test_who_waits_for_a_server_that_is_told_to_stop_gets_no_reason(slow):
+    with ForkServer(["slow"], os.environ) as server, ThreadPoolExecutor() as pool:
+        waiting = pool.submit(server.address)
+        until_there(slow)
+        server.close()
+        assert waiting.result(60) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("death", "told"),
+    [
+        ("os.kill(os.getpid(), 9)", "was ended by SIGKILL while it imported fatal"),
+        ("os._exit(7)", "ended with exit code 7 while it imported fatal: no message"),
+        (
+            "os.write(2, b'no disk\\n'); os._exit(7)",
+            "ended with exit code 7 while it imported fatal: no disk",
+        ),
+    ],
+)
+def test_a_server_that_dies_while_it_imports_is_told_with_how_and_where(own, death, told):
+    (own / "fatal.py").write_text(f"import os\n{death}\n")
+    with ForkServer(["fatal"], os.environ) as server:
+        assert server.address() == (None, f"the fork server {told}")
+
+
+def test_a_server_that_is_killed_again_and_again_is_told_with_the_signal():
+    with ForkServer([], os.environ) as server:
+        for _ in range(1 + RESTARTS):
+            assert server.address()[1] is None
+            os.kill(server.pid, signal.SIGSEGV)
+        assert server.address() == (None, "the fork server was ended by SIGSEGV while it served")
+
+
+def test_what_a_module_prints_when_it_is_imported_reaches_neither_client_nor_kernel(own, start, tmp_path):
+    (own / "loud.py").write_text("print('loud')\nimport os\nos.write(1, b'louder\\n')\n")
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    with ForkServer(["loud"], environment) as server, (tmp_path / "printed").open("w+") as printed:
+        address, why = server.address()
+        assert address, why
+        with start(address, stdout=printed) as kernel:
+            assert kernel.provisioner.why_cold is None
+            code = "import sys; sys.__stdout__.flush(); print('loud' in sys.modules)"
+            assert kernel.printed(code) == "True"
+        assert printed.read() == ""
 
 
 def test_a_server_that_cannot_start_gives_its_reason(own):
@@ -328,4 +449,5 @@ def test_a_server_that_cannot_start_gives_its_reason(own):
         address, why = server.address()
     assert address is None
     assert why
+    assert "exit code 1 while it imported ipykernel" in why
     assert "ipykernel" in why

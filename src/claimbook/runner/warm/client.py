@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -109,6 +109,8 @@ class ForkedKernel:
             except NotWarmError:  # the keeper was killed, and the kernel dies with it
                 if self._process is None or _readable(self._process, seconds):
                     self.returncode = -signal.SIGKILL
+            if self.returncode is not None:
+                self._connection.close()
         return self.returncode
 
 
@@ -164,7 +166,7 @@ class ForkServer:
     def address(self) -> tuple[Path | None, str | None]:
         """Where a fresh server listens, or None and the reason. Waits for one, and restarts one that must be.
 
-        May be called from several threads.
+        Once `close` was called there is neither a server nor a reason. May be called from several threads.
         """
         with self._lock:
             while self._server is not None:
@@ -173,13 +175,13 @@ class ForkServer:
                     _ask_whether_fresh(self._server.address)
                     return self._server.address, None
                 except NotWarmError as reason:
-                    self._server.end()
+                    self._why_cold = self._server.death() or str(reason)
+                    self._server.close()
                     self._server = None
-                    self._why_cold = str(reason)
                     if not self._closed and self._restarts < RESTARTS:
                         self._restarts += 1
                         self._server = self._start()
-            return None, self._why_cold
+            return None, None if self._closed else self._why_cold
 
     @property
     def pid(self) -> int | None:
@@ -187,15 +189,14 @@ class ForkServer:
         return None if self._server is None else self._server.pid
 
     def close(self) -> None:
-        """End the server, from any thread; who waits in `address` is told. Kernels go on."""
+        """End the server, from any thread; who waits in `address` waits no more. Kernels go on."""
         self._closed = True
         if (server := self._server) is not None:
             server.end()
         with self._lock:  # one that was being restarted meanwhile
             if self._server is not None:
-                self._server.end()
+                self._server.close()
                 self._server = None
-                self._why_cold = "the fork server was ended"
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _start(self) -> _ServerProcess:
@@ -223,25 +224,28 @@ def shared_server(preload: Sequence[str], environment: Mapping[str, str]) -> Pat
         try:
             _ask_whether_fresh(address)  # another client has started it meanwhile
         except NotWarmError:
-            _ServerProcess(address, preload, environment, linger=SHARED_SECONDS).wait_until_ready()
+            with closing(_ServerProcess(address, preload, environment, linger=SHARED_SECONDS)) as started:
+                started.wait_until_ready()
     return address
 
 
 class _ServerProcess:
-    """The process of a fork server."""
+    """The process of a fork server; of a shared one only its start, since it leaves its parent at once."""
 
     def __init__(
         self, address: Path, preload: Sequence[str], environment: Mapping[str, str], *, linger: float | None
     ) -> None:
         self.address = address
         self._left_out: dict[str, str] | None = None
-        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed with this object)
+        self._doing = "started"
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed in `close`)
         configuration = {"socket": str(address), "preload": list(preload), "linger": linger}
         self._process = subprocess.Popen(
             [sys.executable, server.__file__, json.dumps(configuration)],
             stdin=subprocess.PIPE if linger is None else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._errors,
+            bufsize=0,  # a line that is read ahead would not be waited for
             env=dict(environment),
             cwd="/",  # no folder of a project, whose modules it must not find
             start_new_session=True,
@@ -250,20 +254,42 @@ class _ServerProcess:
 
     def wait_until_ready(self) -> dict[str, str]:
         """The modules that it left out. Raises NotWarmError when it ends, or takes too long."""
-        if self._left_out is None:
-            assert self._process.stdout is not None
-            if not _readable(self._process.stdout.fileno(), READY_SECONDS):
-                raise NotWarmError(f"the fork server was not ready after {READY_SECONDS:g} s")
+        assert self._process.stdout is not None
+        deadline = time.monotonic() + READY_SECONDS
+        while self._left_out is None:
+            if not _readable(self._process.stdout.fileno(), deadline - time.monotonic()):
+                raise NotWarmError(f"after {READY_SECONDS:g} s the fork server still {self._doing}")
             line = self._process.stdout.readline()
             if not line:
-                raise NotWarmError(f"the fork server ended while it imported: {self._last_error()}")
-            self._left_out = json.loads(line)["left_out"]
+                raise NotWarmError(f"the fork server ended while it {self._doing}: {self._last_error()}")
+            news = json.loads(line)
+            self._left_out = news.get("left_out")
+            self._doing = f"imported {news['importing']}" if "importing" in news else "served"
         return self._left_out
+
+    def death(self) -> str | None:
+        """How it died; None when it lives or has ended in order."""
+        try:
+            code = self._process.wait(1.0)  # the end of its socket is seen a moment before its own
+        except subprocess.TimeoutExpired:
+            return None
+        if code == 0:
+            return None
+        if code < 0:
+            return f"the fork server was ended by {signal.Signals(-code).name} while it {self._doing}"
+        return f"the fork server ended with exit code {code} while it {self._doing}: {self._last_error()}"
 
     def end(self) -> None:
         """Kill it. Safe at any time, from any thread."""
         self._process.kill()
         self._process.wait()
+
+    def close(self) -> None:
+        """Kill it and close its files, which nobody may be reading."""
+        self.end()
+        for file in (self._process.stdin, self._process.stdout, self._errors):
+            if file is not None:
+                file.close()
 
     def _last_error(self) -> str:
         self._errors.seek(0)

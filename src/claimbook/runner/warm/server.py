@@ -6,7 +6,8 @@ a project, whose code would go stale in it. Where it cannot vouch for a kernel i
 
 Its one argument is a JSON object: `socket` (where it listens), `preload` (such as "torch" and
 "transformers:CLIPModel"), `linger` (seconds to live without a kernel; null: to live while standard input is
-open). Once it listens it tells on standard output what it left out: {"left_out": {"module": "reason"}}.
+open). On standard output it tells what it imports, {"importing": "torch"}, and once it listens what it left
+out, {"left_out": {"module": "reason"}}.
 
 A request is a JSON line with three open files, the kernel's standard streams. The answers are lines too:
 {"pid": 7, "keeper": 6} once the kernel listens, and {"exit": 0} once it and all that it started are gone; or
@@ -31,7 +32,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -46,6 +47,7 @@ WHILE_IMPORTING = {
     "OPENBLAS_NUM_THREADS": "1",  # OpenBLAS starts its threads when it is loaded; a kernel gets them back
     "JE_ARROW_MALLOC_CONF": "background_thread:false",  # pyarrow's allocator starts one too
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # CUDA that was touched before a fork is of no use after it
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # the debugger would warn of the interpreter's frozen modules
 }
 """What the server sets for itself alone."""
 
@@ -55,6 +57,7 @@ KERNEL_MODULES = (
     "IPython.core.debugger",
     "IPython.extensions.storemagic",
     "tornado.platform.asyncio",
+    "ipykernel.zmqshell",
 )
 """What an ipykernel loads as it starts."""
 
@@ -69,7 +72,8 @@ def main() -> None:
     if configuration["linger"] is not None and "left_out" not in configuration and os.fork():
         os._exit(0)  # it outlives the client that started it, which shall not have to collect it
     server = Server(configuration)
-    server.preload()
+    with _ended_with_input() if configuration["linger"] is None else nullcontext():
+        server.preload()
     kernel = server.serve()
     if kernel is not None:
         kernel.run()
@@ -101,6 +105,8 @@ class Server:
         self._distributions = _distributions()
         self._files: dict[str, tuple[int, int]] = {}
         self._listening = socket.socket(socket.AF_UNIX)
+        self._news = os.dup(1)
+        _close_to_nowhere(1)  # what modules print when they are imported is no news
         self._keepers: dict[int, int] = {}
         """A pidfd for each keeper that lives."""
 
@@ -119,6 +125,7 @@ class Server:
         for name in names:
             if name in self._left_out:
                 continue
+            self._announce(importing=name)
             try:
                 _load(name)
             except (Exception, SystemExit) as error:
@@ -132,7 +139,11 @@ class Server:
         """A thread cannot be undone: start over, without the module that started it."""
         self._left_out[name] = "it starts a thread when it is imported"
         configuration = json.dumps({**self._configuration, "left_out": self._left_out})
+        os.dup2(self._news, 1)
         os.execve(sys.executable, [*sys.orig_argv[:-1], configuration], self._environment)
+
+    def _announce(self, **news: Any) -> None:
+        os.write(self._news, json.dumps(news).encode() + b"\n")
 
     def _note_files(self) -> None:
         for module in list(sys.modules.values()):
@@ -151,8 +162,9 @@ class Server:
             listening.bind(str(unready))
             listening.listen(64)
             unready.rename(path)  # who sees it can connect
-            print(json.dumps({"left_out": self._left_out}), flush=True)
-            _close_to_nowhere(1)
+            sys.stdout.flush()  # or each kernel would print what modules have printed
+            self._announce(left_out=self._left_out)
+            os.close(self._news)
             lingering = self._configuration["linger"]
             while True:
                 strays = self._bury()
@@ -169,6 +181,9 @@ class Server:
                     if kernel is not None or stale:
                         return kernel
             path.unlink(missing_ok=True)
+            if lingering is None:  # the owner was killed; alive, it removes its folder itself
+                with suppress(OSError):
+                    path.parent.rmdir()
             return None
 
     def _answer(self, connection: socket.socket) -> tuple[Kernel | None, bool]:
@@ -179,10 +194,8 @@ class Server:
             return None, False  # a client that died
         try:
             stale = self._stale()
-            if stale:
-                Path(self._configuration["socket"]).unlink(
-                    missing_ok=True
-                )  # before another server is started
+            if stale:  # before another server is started
+                Path(self._configuration["socket"]).unlink(missing_ok=True)
             refusal = stale or (self._objection(request) if request else None)
             if refusal is None and request:
                 keeper = os.fork()
@@ -369,6 +382,24 @@ class Kernel:
         os.write(self._say_up, b"1")
         os.close(self._say_up)
         app.start()
+
+
+@contextmanager
+def _ended_with_input() -> Iterator[None]:
+    """Let this process end at once when its standard input does, though an import may take a minute.
+
+    By SIGIO, which the system sends then and which ends a process: a process that forks must have no thread
+    that waits for it.
+    """
+    import fcntl  # not there on Windows, where this module is imported too
+
+    flags = fcntl.fcntl(0, fcntl.F_GETFL) & ~os.O_ASYNC
+    fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(0, fcntl.F_SETFL, flags | os.O_ASYNC)
+    if select.select([0], [], [], 0)[0]:  # it ended before
+        sys.exit()
+    yield
+    fcntl.fcntl(0, fcntl.F_SETFL, flags)
 
 
 @contextmanager
