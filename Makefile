@@ -15,7 +15,7 @@ demo: $(VENV)/.installed  ## the whole way on the embedded catalog
 	$(VENV)/bin/claimbook demo
 
 test: $(VENV)/.installed-dev $(PEERS)/mlflow/.installed  ## all tests but the slow ones
-	$(PYTHON) -m pytest -m "not slow"
+	$(PYTHON) -m pytest -m "not slow" -n 2 --dist loadfile
 
 bench: $(VENV)/.installed-dev  ## the log, the index, the library, discover and batches, beside their peers
 	-$(MAKE) --keep-going peers

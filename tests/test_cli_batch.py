@@ -137,6 +137,15 @@ def test_what_would_not_count_is_left_out_and_the_others_are_done(judged):
     assert "verdicts toy supported" in done.stdout
     assert "experiments were left out: broken, other" in done.stderr
     assert not (other / "runs").exists()
+    assert re.match(r"nightly-\S+ +incomplete ", claimbook("batches").stdout.splitlines()[1])
+
+
+def test_a_batch_of_which_all_was_left_out_is_kept_with_the_reasons(toy):
+    (toy.root / "nightly.toml").write_text('experiments = ["toy"]\n')
+    assert claimbook("batch", "nightly.toml").returncode == 1
+    told = claimbook("batches", "nightly").stdout
+    assert ": incomplete, after " in told
+    assert "left out: toy: no run of it would count: not sealed" in told
 
 
 def test_records_that_cannot_be_judged_are_named(judged):
@@ -148,6 +157,8 @@ def test_records_that_cannot_be_judged_are_named(judged):
     assert "left out: toy: " in done.stderr
     assert "run.json: run.json was changed" in done.stderr
     assert "toy supported" not in done.stdout
+    assert re.match(r"nightly-\S+ +incomplete ", claimbook("batches").stdout.splitlines()[1])
+    assert "not judged: toy: " in claimbook("batches", "nightly").stdout
 
 
 def test_where_nothing_is_sealed_there_is_nothing_to_make(toy):
@@ -167,6 +178,9 @@ def test_a_rerun_of_what_has_no_verdict_is_left_out(toy):
     assert claimbook("batch", "weekly.toml").returncode == 0
 
 
+PILOT = 'experiments = ["toy"]\nseeds = [101]\n[slots]\n'
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -176,6 +190,13 @@ def test_a_rerun_of_what_has_no_verdict_is_left_out(toy):
         ('experiments = ["x-*"]\n', "no experiment is called 'x-*'"),
         ('experiments = ["toy"]\n[grid]\nefect = [0.1]\n', "did you mean 'effect'?"),
         ('experiments = ["toy"]\narms = ["basline"]\nseeds = [101]\n', "there is no arm 'basline'"),
+        (f'{PILOT}memory = "8"\n', "error: b.toml: slots.memory: '8' has no unit"),
+        (f'{PILOT}count = 3\ngpus = "0"\n', "error: b.toml: slots.gpus: 3 slots are too many"),
+        (
+            f"{PILOT}cold = true\nverify_cold = 2\n",
+            "error: b.toml: slots.verify_cold: with --cold there are no",
+        ),
+        (f'{PILOT}ray_address = "h:1"\n', "error: b.toml: slots.ray_address: it names a cluster"),
     ],
 )
 def test_a_file_that_asks_for_what_there_is_not_makes_nothing(toy, text, complaint):

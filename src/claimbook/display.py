@@ -479,7 +479,7 @@ def _runs(board: Board, width: int, lines: int) -> Iterator[Table | Text]:
         yield Text(f"… {len(runs) - len(shown)} more under way", style="dim", no_wrap=True)
 
 
-_FIXED = (10, 4, 10, 7)
+_FIXED = (10, 4, 8, 7)
 """Widths of a running run's cell, kernel, memory and time."""
 _LEAST_OF_A_STEP = 8
 """Columns below which a step says nothing."""

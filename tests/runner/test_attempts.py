@@ -7,7 +7,7 @@ import pytest
 from claimbook.errors import RunError
 from claimbook.experiments import Experiment
 from claimbook.records.batch import Closed, Ended, Notice, Queued, Started
-from claimbook.runner import batch
+from claimbook.runner import batch, journal
 from claimbook.runner.local import LocalEngine
 from claimbook.runner.slots import Limits, places
 
@@ -125,3 +125,61 @@ def test_every_point_of_a_grid_is_a_job_of_its_own(toy, experiment):
         {"effect": 0.4},
     ]
     assert [event.text for event in said if isinstance(event, Notice)] == ["left out: other: it is broken"]
+
+
+def execute(toy, *plans):
+    """Make plans in one slot; returns the events, also those of a batch that ends in an error."""
+    said = []
+    error = None
+    try:
+        batch.execute(toy, plans, engine=LocalEngine(QUICK, places()), report=said.append)
+    except RunError as raised:
+        error = raised
+    return said, error
+
+
+def test_when_the_code_changes_nothing_more_of_it_is_begun_and_the_rest_stays_queued(
+    toy, experiment, notebook
+):
+    (toy.notebooks / "shelf.py").write_text("SIZE = 1\n")
+    notebook("import os, random", "import shelf, os, random")
+    notebook("run.log(step=1", "open('shelf.py', 'a').write('SIZE = 2')\nrun.log(step=1")
+    said, error = execute(toy, batch.plan(toy, experiment))
+    assert [(event.status, event.failure.error) for event in said if isinstance(event, Ended)] == [
+        ("failed", "StateChanged")
+    ]
+    told = [event.text for event in said if isinstance(event, Notice)]
+    assert told == ["toy: nothing more of it is begun, for it changed: technique code"]
+    assert said[-1].counts == {"failed": 1, "queued": 1}
+    assert str(error) == (
+        "what runs are made of changed: 1 were not begun (toy)\n"
+        "  what to do: put back what is named above and run again; or, where the change is meant, "
+        "`claimbook amend toy`"
+    )
+    (found,), _ = journal.journals(toy)
+    assert found.state == "incomplete"
+    assert found.counts == {"failed": 1, "never begun": 1}
+
+
+def test_an_experiment_whose_folder_is_taken_away_gets_no_more_runs(toy, experiment, notebook):
+    notebook("time.sleep(600)", "os.rename(run.folder.parents[1], run.folder.parents[3] / 'aside')")
+    plan = batch.plan(toy, experiment, changes={"crash": "hang"})
+    said, error = execute(toy, plan)
+    assert [event.text for event in said if isinstance(event, Notice)] == [
+        "toy: nothing more of it is begun, for it changed: its folder is gone"
+    ]
+    assert "1 were not begun" in str(error)
+
+
+def test_what_is_installed_meanwhile_is_told(toy, experiment, notebook, monkeypatch):
+    packages = toy.root / "packages"
+    packages.mkdir()
+    monkeypatch.syspath_prepend(str(packages))
+    told = f"{packages}/shelf-1.0.dist-info"
+    write = f"open('{told}/METADATA', 'w').write('Name: shelf\\\\nVersion: 1.0')"
+    notebook("run.log(step=1", f"os.makedirs('{told}', exist_ok=True)\n{write}\nrun.log(step=1")
+    said, _ = execute(toy, batch.plan(toy, experiment))
+    assert [event.text for event in said if isinstance(event, Notice)] == [
+        "what is installed changed while the batch ran: later runs had other versions"
+    ]
+    assert said[-1].counts == {"finished": 2}

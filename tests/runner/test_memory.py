@@ -48,13 +48,17 @@ def test_a_number_without_a_unit_is_refused(number):
     assert caught.value.fix.startswith(f"write {number}GiB")
 
 
-def test_a_size_is_shown_in_the_largest_unit_that_it_fills():
-    assert [show_bytes(size) for size in (0, 1023, 1024, 1024**2 * 3 // 2, 8 * 1024**3)] == [
+def test_a_size_is_shown_in_three_digits():
+    sizes = (0, 999, 1023, 1024, 1024**2 * 3 // 2, 812 * 1024**2, 1000 * 1024**2, 8 * 1024**3)
+    assert [show_bytes(size) for size in sizes] == [
         "0 B",
-        "1023 B",
-        "1.0 KiB",
+        "999 B",
+        "0.999 KiB",
+        "1 KiB",
         "1.5 MiB",
-        "8.0 GiB",
+        "812 MiB",
+        "0.977 GiB",
+        "8 GiB",
     ]
 
 

@@ -133,7 +133,41 @@ def test_a_failure_is_said_with_its_cell_and_a_dead_kernel_as_such(worker, serve
     assert worker.printed() == []
     make_notebook(note, "x: int = 1", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     worker.begin(note, server.address()[0])
-    assert worker.rest()[-1]["error"] == "KernelDied"
+    assert worker.rest()[-1] == {
+        "event": "failed",
+        "error": "KernelDied",
+        "message": "the kernel was ended by SIGKILL, by hand or since memory ran out",
+    }
+
+
+def test_a_kernel_that_ends_by_itself_is_told_from_one_that_was_killed(worker, server, make_notebook):
+    note = worker.folder / "note.ipynb"
+    make_notebook(note, "x: int = 1", "import os; os._exit(3)")
+    for address in (server.address()[0], None):
+        worker.begin(note, address)
+        assert worker.rest()[-1]["message"] == "the kernel ended by itself, with exit code 3"
+    make_notebook(note, "x: int = 1", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    worker.begin(note, server.address()[0])
+    assert worker.rest()[-1]["message"] == "the kernel was ended by SIGSEGV"
+
+
+def test_output_that_takes_long_to_arrive_is_waited_for(worker, server, make_notebook):
+    note = worker.folder / "note.ipynb"
+    make_notebook(note, "x: int = 1", "for _ in range(40):\n    print('x' * 2_000_000)")
+    worker.begin(note, server.address()[0])
+    assert worker.rest()[-1] == {"event": "finished"}
+
+
+def test_what_a_library_raises_is_the_failure_of_its_run_alone(worker, server, make_notebook):
+    note = worker.folder / "note.ipynb"
+    note.write_text("{}")
+    worker.begin(note, server.address()[0])
+    last = worker.rest()[-1]
+    assert last["event"] == "failed"
+    assert last["message"].startswith("while executing the notebook: ")
+    make_notebook(note, "x: int = 1")
+    worker.begin(note, server.address()[0])
+    assert worker.rest()[-1] == {"event": "finished"}
 
 
 def test_what_a_cell_printed_is_saved_while_it_runs_and_outlasts_a_kill(worker, server, make_notebook):
@@ -171,13 +205,13 @@ def socket_folders(process: int) -> list[Path]:
     return list(TEMPORARY.glob(f"claimbook-{process}-*"))
 
 
-def test_a_worker_that_fails_leaves_no_socket_folder(worker, make_notebook):
+def test_a_worker_that_is_interrupted_leaves_no_socket_folder(worker, make_notebook):
     make_notebook(worker.folder / "note.ipynb", "x: int = 1")
     worker.begin(worker.folder / "note.ipynb")
     assert worker.rest()[-1] == {"event": "finished"}
     assert len(socket_folders(worker.process.pid)) == 1
-    worker.begin(worker.folder / "no such.ipynb")
-    assert worker.process.wait(timeout=60) == 1
+    worker.process.send_signal(signal.SIGINT)
+    assert worker.process.wait(timeout=60) != 0
     assert socket_folders(worker.process.pid) == []
 
 

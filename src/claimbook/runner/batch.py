@@ -548,8 +548,8 @@ def _vouched(workspace: Workspace, one: Plan, run: Run) -> Run:
 
 def _changes(workspace: Workspace, one: Plan) -> str:
     """What of a plan's state is no longer what it was, as text; empty when nothing is."""
-    if not one.experiment.folder.is_dir():
-        return "its folder is gone"
+    if not ((one.experiment.folder / "hypothesis.toml").exists() or one.experiment.seal_path.exists()):
+        return "its folder is gone"  # what is written late may have made an empty one
     try:
         return ", ".join(one.state.changed_since(workspace))
     except ClaimbookError as error:

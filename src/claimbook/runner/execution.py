@@ -53,8 +53,8 @@ def execute(job: dict[str, Any], sockets: Path, say: Say) -> None:
     output = Path(job["output"])
     papermill_io.register(output.anchor, _WholeFiles())
     papermill_engines.register("claimbook", _Engine)
-    papermill_translators.register("python", _translator(Path(job["notebook"])))
     try:
+        papermill_translators.register("python", _translator(Path(job["notebook"])))
         execute_notebook(
             _notebook(Path(job["notebook"])),
             str(output).replace("{", "{{").replace("}", "}}"),  # papermill formats its paths

@@ -49,10 +49,10 @@ def parse_bytes(text: str, where: str = "--memory") -> int:
 
 
 def show_bytes(size: int) -> str:
-    """A size as it is read: "1.5 GiB"."""
+    """A size as it is read, in three digits: "812 MiB", "1.5 GiB"."""
     for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
-        if size >= 1024**power:
-            return f"{size / 1024**power:.1f} {unit}"
+        if size >= 999.5 * 1024 ** (power - 1):
+            return f"{size / 1024**power:.3g} {unit}"
     return f"{size} B"
 
 
