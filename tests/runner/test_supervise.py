@@ -323,10 +323,15 @@ def test_what_is_cancelled_is_gone_within_three_seconds(bench, slot):
 
 
 def test_a_run_whose_worker_is_killed_is_lost_and_leaves_nothing(bench, slot):
-    ended = bench.make(
-        slot, START, DAEMON, "import time\ntime.sleep(600)", report=once(logged, lambda: worker().kill())
-    )
+    sockets: list[Path] = []
+
+    def kill() -> None:
+        sockets.append(Path(worker().cmdline()[-1]))
+        worker().kill()
+
+    ended = bench.make(slot, START, DAEMON, "import time\ntime.sleep(600)", report=once(logged, kill))
     assert (ended.status, ended.failure.error) == ("lost", "WorkerDied")
+    assert not sockets[0].exists()
     assert "SIGKILL" in ended.failure.message
     assert bench.make(slot, START, FINISH).status == "finished"
 

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from claimbook.runner.sockets import TEMPORARY
+from claimbook.runner.sockets import socket_folder
 from claimbook.runner.warm.client import ForkServer
 
 
@@ -24,8 +24,11 @@ class Worker:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.sockets = socket_folder()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "claimbook.runner.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-m", "claimbook.runner.worker", str(self.sockets)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
 
     def begin(self, notebook: Path, warm: Path | None = None, **environment: str) -> None:
@@ -153,7 +156,7 @@ def test_a_kernel_that_ends_by_itself_is_told_from_one_that_was_killed(worker, s
 
 def test_output_that_takes_long_to_arrive_is_waited_for(worker, server, make_notebook):
     note = worker.folder / "note.ipynb"
-    make_notebook(note, "x: int = 1", "for _ in range(40):\n    print('x' * 2_000_000)")
+    make_notebook(note, "x: int = 1", "for _ in range(15):\n    print('x' * 2_000_000)")
     worker.begin(note, server.address()[0])
     assert worker.rest()[-1] == {"event": "finished"}
 
@@ -201,18 +204,14 @@ def test_the_end_of_its_input_ends_worker_and_kernel(worker, server, make_notebo
     assert until_gone(kernel["pid"])
 
 
-def socket_folders(process: int) -> list[Path]:
-    return list(TEMPORARY.glob(f"claimbook-{process}-*"))
-
-
 def test_a_worker_that_is_interrupted_leaves_no_socket_folder(worker, make_notebook):
     make_notebook(worker.folder / "note.ipynb", "x: int = 1")
     worker.begin(worker.folder / "note.ipynb")
     assert worker.rest()[-1] == {"event": "finished"}
-    assert len(socket_folders(worker.process.pid)) == 1
+    assert worker.sockets.exists()
     worker.process.send_signal(signal.SIGINT)
     assert worker.process.wait(timeout=60) != 0
-    assert socket_folders(worker.process.pid) == []
+    assert not worker.sockets.exists()
 
 
 def test_secrets_are_not_saved(worker, make_notebook, monkeypatch):

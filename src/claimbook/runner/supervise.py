@@ -9,6 +9,7 @@ import json
 import os
 import queue
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from claimbook.runner.gpu import Meter
 from claimbook.runner.memory import ran_out, show_bytes, system_kills
 from claimbook.runner.processes import ProcessTree, Sample
 from claimbook.runner.slots import Limits, Place, environment
+from claimbook.runner.sockets import socket_folder
 from claimbook.session import RUN_VARIABLE, completed, now
 from claimbook.surroundings import redacted
 
@@ -121,8 +123,9 @@ class _Worker:
     def __init__(self) -> None:
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed in `end`)
+        self._sockets = socket_folder()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "claimbook.runner.worker"],
+            [sys.executable, "-m", "claimbook.runner.worker", str(self._sockets)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -174,6 +177,7 @@ class _Worker:
         self._reader.join(timeout=1)
         self._process.stdout.close()
         self._errors.close()
+        shutil.rmtree(self._sockets, ignore_errors=True)  # a killed one has left it
 
     def _read(self) -> None:
         assert self._process.stdout is not None

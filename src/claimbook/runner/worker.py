@@ -1,6 +1,7 @@
-"""The process that executes notebooks, one after another: `python -m claimbook.runner.worker`.
+"""The process that executes notebooks, one after another: `python -m claimbook.runner.worker SOCKETS`.
 
-It reads each job as a JSON line on standard input and answers with JSON lines on standard output:
+SOCKETS is the folder of its kernels' sockets, which it removes at its end. It reads each job as a JSON line
+on standard input and answers with JSON lines on standard output:
 
     {"event": "kernel", "kind": "warm", "why": null, "pid": 7, "keeper": 6}, once the kernel is up
     {"event": "cell", "index": 3, "count": 12}
@@ -26,8 +27,6 @@ from typing import Any
 
 import psutil
 
-from claimbook.runner.sockets import socket_folder
-
 NOT_NEEDED = ("rfc3987_syntax", "pyarrow")
 """Optional modules that papermill, or what it needs, would import here: 3.9 s for jsonschema's check of IRIs,
 0.4 s for files in Hadoop. What is None in sys.modules cannot be imported; both do without."""
@@ -38,7 +37,7 @@ def main() -> None:
     _adopt_orphans()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print must not mix with the answers
-    sockets = socket_folder()
+    sockets = Path(sys.argv[1])
     jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
 
     def say(event: str, **fields: Any) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from claimbook.runner.sockets import TEMPORARY
 from claimbook.runner.warm import client
 from claimbook.runner.warm.client import RESTARTS, ForkServer
 
@@ -372,6 +373,8 @@ def owner() -> Iterator[Callable[..., tuple[subprocess.Popen[str], int, str]]]:
     for owner in started:
         owner.kill()
         owner.communicate()
+        for folder in TEMPORARY.glob(f"claimbook-{owner.pid}-*"):  # as the sweep does, a day later
+            shutil.rmtree(folder)
 
 
 def test_a_server_whose_owner_is_killed_ends_though_an_import_goes_on(owner, slow, gone):
