@@ -186,6 +186,7 @@ PILOT = 'experiments = ["toy"]\nseeds = [101]\n[slots]\n'
     [
         ("sedes = [0]\n", "error: b.toml:1: there is no field 'sedes'"),
         ("[slots]\ncount = 0\n", "error: b.toml:2: count is 0"),
+        ("[slots]\ncuont = 2\n", "error: b.toml:2: there is no field 'cuont', did you mean 'count'?"),
         ('experiments = ["toj"]\n', "no experiment is called 'toj', did you mean 'toy'?"),
         ('experiments = ["x-*"]\n', "no experiment is called 'x-*'"),
         ('experiments = ["toy"]\n[grid]\nefect = [0.1]\n', "did you mean 'effect'?"),

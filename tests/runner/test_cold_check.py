@@ -12,7 +12,7 @@ import pytest
 from claimbook.cli.making import Making, engine_of
 from claimbook.experiments import Experiment
 from claimbook.records import ColdCheck
-from claimbook.runner import batch
+from claimbook.runner import batch, journal
 
 
 @pytest.fixture
@@ -31,6 +31,11 @@ def checks(toy, experiment, every: int) -> list[ColdCheck | None]:
     assert experiment.runs() == runs
     assert not list((toy.root / ".claimbook" / "cold").rglob("run.json"))
     return [run.cold_check for run in runs]
+
+
+def notices(toy) -> list[str]:
+    (made,), _ = journal.journals(toy)
+    return [notice.text for notice in made.notices]
 
 
 def only_baseline(toy, experiment):
@@ -55,6 +60,7 @@ def drawing(toy, text: str) -> None:
 def test_every_nth_warm_run_is_repeated_cold_and_gives_the_same(toy, experiment):
     (check,) = [one for one in checks(toy, experiment, 2) if one]
     assert check == ColdCheck(same=True, largest_difference=0.0)
+    assert notices(toy) == ["warm runs that gave the same when repeated cold: 1"]
 
 
 def test_a_notebook_that_gives_no_fixed_result_is_told_from_a_warm_kernel_that_differs(toy, experiment):
@@ -69,6 +75,8 @@ def test_a_warm_kernel_that_differs_is_named_as_the_cause(toy, experiment):
     drawing(toy, "drawn = 0.25 if 'ipykernel_launcher' in open('/proc/self/cmdline').read() else 0.75")
     (check,) = [one for one in checks(toy, experiment, 2) if one]
     assert check == ColdCheck(same=False, largest_difference=0.5, cold_alike=True)
+    (run,) = [run for run in experiment.runs() if run.cold_check]
+    assert notices(toy) == [f"{run.id}, repeated cold, gave other numbers"]
 
 
 def test_a_run_that_cannot_be_repeated_keeps_its_result(toy, experiment):

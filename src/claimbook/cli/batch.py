@@ -417,12 +417,14 @@ def _time(one: Batch, before: Batch | None) -> str:
 
 
 def _cost(one: Batch) -> Iterator[str]:
-    """Hours of processors and GPUs, and energy, as far as they are known."""
+    """Time of processors and GPUs, and energy, as far as they are known."""
+    from claimbook.display import span
+
     parts = []
     if one.cpu_seconds is not None:
-        parts.append(f"{one.cpu_seconds / 3600:.2f} core-hours")
+        parts.append(f"{span(one.cpu_seconds)} of a processor core")
     if one.closed and one.closed.gpu_seconds:
-        parts.append(f"{one.closed.gpu_seconds / 3600:.2f} GPU-hours")
+        parts.append(f"{span(one.closed.gpu_seconds)} of a GPU")
     if one.closed and one.closed.gpu_energy is not None:
         parts.append(f"{one.closed.gpu_energy / 3600:.1f} Wh on the GPUs")
     if parts:

@@ -161,16 +161,30 @@ def _explain(message: str, kind: type) -> tuple[str, str, str]:
     field = re.sub(r"^`\$\.?|`$", "", path)
     named = re.search(r"field `([^`]+)`", problem)
     if "unknown field" in problem and named:
-        fields = getattr(kind, "__struct_fields__", ()) if not field else ()
-        known = ", ".join(fields) or "see the documentation"
-        problem = f"there is no field {named[1]!r}{nearest(named[1], list(fields))}"
-        return problem, f"remove it or mend its name; known: {known}", named[1]
+        fields = _fields_at(kind, field)
+        problem = f"there is no field {named[1]!r}{nearest(named[1], fields)}"
+        return problem, f"remove it or mend its name; known: {', '.join(fields)}", named[1]
     if "missing required field" in problem and named:
         return f"the field {named[1]!r} is missing", "add it", field
     if problem.startswith(("Expected", "Invalid", "Object")):
         return f"{field}: {problem}" if field else problem, "write what is expected", field
     problem, _, fix = problem.partition("; ")
     return problem, fix or "mend the field", field or problem.split()[0]
+
+
+def _fields_at(kind: type, path: str) -> list[str]:
+    """The fields of the record at a path such as `slots` or `claims[...]` in another."""
+    from msgspec.inspect import NoneType, StructType, UnionType, type_info
+
+    info: Any = type_info(kind)
+    for part in filter(None, re.split(r"[.\[\]]+", path)):
+        if isinstance(info, StructType):
+            info = next((one.type for one in info.fields if one.encode_name == part), info)
+        else:  # a table or list of records
+            info = getattr(info, "value_type", None) or getattr(info, "item_type", info)
+        if isinstance(info, UnionType):  # a record or none
+            info = next((one for one in info.types if not isinstance(one, NoneType)), info)
+    return [one.encode_name for one in getattr(info, "fields", ())]
 
 
 def _line_of(text: str, field: str) -> int | None:

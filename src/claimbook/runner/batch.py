@@ -272,6 +272,8 @@ class _Batch:
                 self._queue(one, done[one.experiment.slug])
             try:
                 self._work_all()
+                if self._cold_checks.same:
+                    self._notice(f"warm runs that gave the same when repeated cold: {self._cold_checks.same}")
                 concluded = conclude(list(self._last.values()))
             except BaseException:
                 self._close({}, left_out, stopped=True)

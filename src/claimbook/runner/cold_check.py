@@ -30,6 +30,8 @@ class ColdChecks:
         self._workspace = workspace
         self._every = every
         self._warm = 0
+        self.same = 0
+        """How many of those gave the same."""
         self._lock = threading.Lock()
 
     def checked(
@@ -58,6 +60,8 @@ class ColdChecks:
 
         checking(Update())
         check = self._compared(experiment, run, slot, notebook, stop, checking)
+        with self._lock:
+            self.same += bool(check.same)
         return run if stop.is_set() else msgspec.structs.replace(run, cold_check=check)
 
     def _compared(
