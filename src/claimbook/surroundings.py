@@ -62,24 +62,27 @@ def _is_secret(name: str, value: str) -> bool:
     return word and any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
 
 
+_INSTALLED = {"site-packages", "dist-packages"}
+
+
 def distributions() -> dict[str, str]:
     """Python, the versions that matter most, and a hash over every installed distribution.
 
     As they are now: a batch may outlast an installation.
     """
+    # Ray, setuptools and others put folders of their own on the path when they are imported
+    path = [folder or "." for folder in sys.path if not _INSTALLED & {*Path(folder).parts[:-1]}]
     found = []
-    for folder in sys.path:
+    for folder in path:
         with suppress(OSError):
-            found += [
-                entry for entry in os.listdir(folder or ".") if entry.endswith((".dist-info", ".egg-info"))
-            ]
-    return _distributions(tuple(found))
+            found += [entry for entry in os.listdir(folder) if entry.endswith((".dist-info", ".egg-info"))]
+    return _distributions(tuple(path), tuple(found))
 
 
 @cache
-def _distributions(metadata_folders: tuple[str, ...]) -> dict[str, str]:
-    """What is installed while these are the folders that tell of it: each is named by name and version."""
-    installed = {d.name.lower(): d.version for d in metadata.distributions() if d.name}
+def _distributions(path: tuple[str, ...], metadata_folders: tuple[str, ...]) -> dict[str, str]:
+    """What is installed on a path while these folders tell of it: each is named by name and version."""
+    installed = {d.name.lower(): d.version for d in metadata.distributions(path=list(path)) if d.name}
     lines = "\n".join(f"{name}=={version}" for name, version in sorted(installed.items()))
     return {
         "python": platform.python_version(),

@@ -310,7 +310,8 @@ def _ask(address: Path, request: Mapping[str, Any], streams: Sequence[int]) -> s
     try:
         connection.connect(str(address))
         sent = socket.send_fds(connection, [line], streams)
-        connection.sendall(line[sent:])
+        if rest := line[sent:]:  # to send nothing would fail where the answer has come already
+            connection.sendall(rest)
     except OSError as error:
         connection.close()
         raise NotWarmError(f"no fork server answers: {error}") from error
