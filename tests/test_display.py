@@ -72,6 +72,17 @@ def story(report) -> None:
     report(ended(job(seed=1), "run-1"))
 
 
+def one_of_two_ended(now: list[float], seconds: float) -> Board:
+    """Two runs that began at once, with slots to spare; one has ended. now: the clock, in its one item."""
+    board = Board(clock=lambda: now[0])
+    board.take(opened(slots=8))
+    for seed in range(2):
+        board.take(Queued(job=job(seed=seed)))
+        board.take(started(job(seed=seed), f"r{seed}"))
+    board.take(ended(job(seed=0), "r0", seconds=seconds))
+    return board
+
+
 def drawn(board: Board, width: int, height: int) -> list[str]:
     """The table's lines as a terminal of this size shows them."""
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
@@ -132,12 +143,7 @@ class TestTimeLeft:
 
     def test_it_is_never_less_than_what_the_longest_run_under_way_needs(self):
         now = [0.0]
-        board = Board(clock=lambda: now[0])
-        board.take(opened(slots=8))
-        for seed in range(2):
-            board.take(Queued(job=job(seed=seed)))
-            board.take(started(job(seed=seed), f"r{seed}"))
-        board.take(ended(job(seed=0), "r0", seconds=100.0))
+        board = one_of_two_ended(now, 100.0)
         now[0] = 30.0
         assert board.seconds_left() == pytest.approx(70.0)
 
@@ -277,12 +283,7 @@ class TestTable:
 
     def test_a_time_left_that_has_run_out_is_not_shown(self):
         now = [0.0]
-        board = Board(clock=lambda: now[0])
-        board.take(opened(slots=1))
-        for seed in range(2):
-            board.take(Queued(job=job(seed=seed)))
-            board.take(started(job(seed=seed), f"r{seed}"))
-        board.take(ended(job(seed=0), "r0", seconds=10.0))
+        board = one_of_two_ended(now, 10.0)
         now[0] = 4.0
         assert "about 6.0 s left" in drawn(board, 80, 24)[0]
         now[0] = 60.0

@@ -63,6 +63,7 @@ def _is_secret(name: str, value: str) -> bool:
 
 
 _INSTALLED = {"site-packages", "dist-packages"}
+"""Folders of the path that hold what is installed; a folder within one is a package's own affair."""
 
 
 def distributions() -> dict[str, str]:

@@ -348,7 +348,7 @@ def make(
     conclude: Callable[[list[Run]], Conclusion] | None = None,
 ) -> None:
     """Make missing runs, followed by a display; RunError when one of them did not finish."""
-    from claimbook.runner.batch import Conclusion, execute
+    from claimbook.runner.batch import execute
 
     for one in plans:
         kind = "confirmatory" if one.seal else f"exploratory: {', '.join(one.why_exploratory)}"
@@ -365,7 +365,7 @@ def make(
             verify_cold=how.verify_cold,
             left_out=left_out,
             keep_empty=keep_empty,
-            conclude=conclude or (lambda runs: Conclusion()),
+            conclude=conclude,
         )
     _refuse_unfinished(runs)
     _refuse_unlike_cold(runs)

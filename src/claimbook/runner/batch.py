@@ -195,7 +195,7 @@ def execute(
     verify_cold: int | None = None,
     keep_empty: bool = True,
     left_out: Mapping[str, str] = MappingProxyType({}),
-    conclude: Callable[[list[Run]], Conclusion] = lambda runs: Conclusion(),
+    conclude: Callable[[list[Run]], Conclusion] | None = None,
 ) -> list[Run]:
     """Make the missing runs over the engine's slots, and return the last run of each job.
 
@@ -251,7 +251,7 @@ class _Batch:
         self._total = _Total()
 
     def make(
-        self, lasting: bool, left_out: Mapping[str, str], conclude: Callable[[list[Run]], Conclusion]
+        self, lasting: bool, left_out: Mapping[str, str], conclude: Callable[[list[Run]], Conclusion] | None
     ) -> list[Run]:
         """Make all jobs."""
         done = self._catch_up()
@@ -274,7 +274,7 @@ class _Batch:
                 self._work_all()
                 if self._cold_checks.same:
                     self._notice(f"warm runs that gave the same when repeated cold: {self._cold_checks.same}")
-                concluded = conclude(list(self._last.values()))
+                concluded = conclude(list(self._last.values())) if conclude else Conclusion()
             except BaseException:
                 self._close({}, left_out, stopped=True)
                 raise

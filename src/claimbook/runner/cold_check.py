@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from claimbook.errors import ClaimbookError
-from claimbook.experiments import HEARTBEAT, Experiment, beat
+from claimbook.experiments import Experiment, Pulse
 from claimbook.records import ColdCheck, Run
 from claimbook.runner.engine import Slot, Update
 from claimbook.workspace import Workspace
 
 UNLIKE = {False: "gave other numbers", None: "did not finish"}
 """What is said of a run whose repetition was not the same, by `ColdCheck.same`."""
+
+
+_Execute = Callable[[Experiment, Run], Run]
+"""Executes a run with a cold kernel, as one of an experiment that lies elsewhere."""
 
 
 class ColdChecks:
@@ -54,60 +57,40 @@ class ColdChecks:
             turn = self._warm % self._every == 0
         if not turn:
             return run
+        pulse = Pulse(experiment.run_folder(run.id))  # the run itself is under way until it was compared
 
         def checking(update: Update) -> None:
+            pulse.beat()
             report(msgspec.structs.replace(update, checking=True))
 
+        def execute(aside: Experiment, again: Run) -> Run:
+            return slot.run(aside, again, notebook, stop, checking, cold=True)
+
         checking(Update())
-        check = self._compared(experiment, run, slot, notebook, stop, checking)
+        check = self._compared(run, execute)
         with self._lock:
             self.same += bool(check.same)
         return run if stop.is_set() else msgspec.structs.replace(run, cold_check=check)
 
-    def _compared(
-        self,
-        experiment: Experiment,
-        run: Run,
-        slot: Slot,
-        notebook: Path,
-        stop: threading.Event,
-        report: Callable[[Update], None],
-    ) -> ColdCheck:
-        first = self._cold(experiment, run, slot, notebook, stop, report)
+    def _compared(self, run: Run, execute: _Execute) -> ColdCheck:
+        first = self._again(run, execute)
         if first is None:
             return ColdCheck(same=None)
         if _same(run, first):
             return ColdCheck(same=True, largest_difference=0.0)
-        second = self._cold(experiment, run, slot, notebook, stop, report)
+        second = self._again(run, execute)
         alike = None if second is None else _same(first, second)
         return ColdCheck(same=False, largest_difference=_difference(run, first), cold_alike=alike)
 
-    def _cold(
-        self,
-        experiment: Experiment,
-        run: Run,
-        slot: Slot,
-        notebook: Path,
-        stop: threading.Event,
-        report: Callable[[Update], None],
-    ) -> Run | None:
+    def _again(self, run: Run, execute: _Execute) -> Run | None:
         """The run made again; None where that did not finish, which is no reason to end a batch."""
         aside = Experiment(self._workspace.root / ".claimbook" / "cold" / "experiments" / run.experiment)
         again = msgspec.structs.replace(
             run, status="running", metrics={}, items_sha256=None, ended=None, kernel=None
         )
-        beaten = 0.0
-
-        def still_there(update: Update) -> None:
-            nonlocal beaten
-            report(update)
-            if time.monotonic() - beaten > HEARTBEAT:
-                beat(experiment.run_folder(run.id))  # the run itself is under way until it was compared
-                beaten = time.monotonic()
-
         try:
             aside.save_run(again, durable="no")
-            made = slot.run(aside, again, notebook, stop, still_there, cold=True)
+            made = execute(aside, again)
         except (ClaimbookError, OSError):
             return None
         finally:

@@ -26,6 +26,7 @@ import psutil
 from claimbook.errors import RunError
 from claimbook.experiments import is_alive, this_process
 from claimbook.records import Process
+from claimbook.runner.sockets import TEMPORARY
 
 GRACE = 2.0
 """Seconds that a node has to answer once the batch is told to stop."""
@@ -95,8 +96,7 @@ def connected(address: str | None, processors: int) -> Iterator[None]:
     with ExitStack() as leaving:
         where: dict[str, Any] = {"address": address}
         if address is None or address == "local":
-            # a socket's path is limited to about 100 characters, so not under TMPDIR
-            folder = own_folder("claimbook-ray-", Path("/tmp") if os.path.isdir("/tmp") else None)
+            folder = own_folder("claimbook-ray-", TEMPORARY)  # Ray's sockets lie there
             leaving.callback(remove, folder)
             where = {
                 "address": "local",

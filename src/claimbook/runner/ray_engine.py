@@ -26,7 +26,7 @@ import msgspec
 
 import claimbook
 from claimbook.errors import RunError
-from claimbook.experiments import HEARTBEAT, Experiment, beat
+from claimbook.experiments import Experiment, Pulse
 from claimbook.products.named import fingerprint_of, named_in
 from claimbook.records import Failure, Run, decode_json, encode_json
 from claimbook.records.run import Status
@@ -281,20 +281,6 @@ class _Host:
             self._unfit[shipment.key] = f"{self._node.name}: {what}; {remedy}, or take the node out"
 
 
-class _Pulse:
-    """The sign of life of a run, while it waits for a node too."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._beaten = -HEARTBEAT
-
-    def beat(self) -> None:
-        """Give it, where it is time to."""
-        if time.monotonic() - self._beaten >= HEARTBEAT:
-            beat(self._folder)
-            self._beaten = time.monotonic()
-
-
 class RaySlot:
     """A slot somewhere on the cluster, as `engine.Slot` promises. A context manager."""
 
@@ -327,7 +313,7 @@ class RaySlot:
         from ray.exceptions import RayError
 
         began = time.monotonic()
-        pulse = _Pulse(experiment.run_folder(run.id))
+        pulse = Pulse(experiment.run_folder(run.id))
         shipment = self._engine._shipment(notebook, run)
         ending: tuple[Status, str, str]
         try:
@@ -358,7 +344,7 @@ class RaySlot:
             failure=Failure(error=name, message=redacted(message)),
         )
 
-    def _settled(self, shipment: _Shipment, stop: threading.Event, pulse: _Pulse) -> tuple[_Host, str]:
+    def _settled(self, shipment: _Shipment, stop: threading.Event, pulse: Pulse) -> tuple[_Host, str]:
         """The host of a fit node, this slot's own, and where the shipment lies there.
 
         Raises _NoNodeError when no node is fit.
@@ -375,7 +361,7 @@ class RaySlot:
                     return host, root
 
     def _placed(
-        self, shipment: _Shipment, unfit: Mapping[str, str], stop: threading.Event, pulse: _Pulse
+        self, shipment: _Shipment, unfit: Mapping[str, str], stop: threading.Event, pulse: Pulse
     ) -> Node | None:
         """The node that has room first; None when the slot could not live on one, which is unfit then."""
         from ray.exceptions import RayError
@@ -407,7 +393,7 @@ class RaySlot:
         run: Run,
         stop: threading.Event,
         report: Callable[[Update], None],
-        pulse: _Pulse,
+        pulse: Pulse,
     ) -> Run:
         """Pass progress on, and keep the steps, until the run has ended; then bring its results home."""
         seen = 0

@@ -26,7 +26,7 @@ from typing import IO, Any
 import msgspec
 
 from claimbook.errors import RecordError, RunError
-from claimbook.experiments import HEARTBEAT, Experiment, beat
+from claimbook.experiments import Experiment, Pulse
 from claimbook.records import Failure, Run
 from claimbook.records.run import Status
 from claimbook.runner.engine import Update
@@ -225,7 +225,8 @@ class _Watch:
         self._kills = deque([system_kills()], maxlen=20)
         """The system's, for want of memory, in the last 5 s of the kernel's life: it counts one before the
         process is gone."""
-        self._looked = self._beaten = 0.0
+        self._looked = 0.0
+        self._pulse = Pulse(experiment.run_folder(run.id))
 
     def follow(self, stop: threading.Event) -> _Ending:
         """Watch until the run has ended, is stopped, or takes more than it may."""
@@ -317,9 +318,7 @@ class _Watch:
     def _look(self) -> _Ending | None:
         """Measure, tell, and give a sign of life."""
         self._looked = time.monotonic()
-        if self._looked - self._beaten > HEARTBEAT:
-            beat(self._experiment.run_folder(self._run.id))
-            self._beaten = self._looked
+        self._pulse.beat()
         if self._tree.kernel_lives:
             self._kills.append(system_kills())
         sample = self._tree.sample()
@@ -379,11 +378,9 @@ def _told(warm: Warm, stop: threading.Event, folder: Path) -> tuple[Path | None,
             answers.put((None, redacted(f"{type(error).__name__}: {error}")))
 
     threading.Thread(target=ask, daemon=True).start()
-    beaten = 0.0
+    pulse = Pulse(folder)
     while not stop.is_set():
-        if time.monotonic() - beaten > HEARTBEAT:
-            beat(folder)
-            beaten = time.monotonic()
+        pulse.beat()
         with suppress(queue.Empty):
             return answers.get(timeout=0.1)
     return None, None

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import socket
-from pathlib import Path
 
+from claimbook.runner.sockets import socket_folder
 from claimbook.runner.warm import client
 
 
 def test_an_answer_that_comes_before_the_request_was_sent_to_its_end_is_read(monkeypatch):
     """A server that has answered closes: to go on sending, were it nothing, would be a broken pipe."""
-    address = Path(f"/tmp/claimbook-test-{os.getpid()}")
+    folder = socket_folder()
     send_fds = socket.send_fds
 
     def send_and_be_answered(connection, *arguments):
@@ -24,9 +24,9 @@ def test_an_answer_that_comes_before_the_request_was_sent_to_its_end_is_read(mon
 
     monkeypatch.setattr(socket, "send_fds", send_and_be_answered)
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(address))
         try:
+            listening.bind(str(folder / "server"))
             listening.listen()
-            client._ask_whether_fresh(address)
+            client._ask_whether_fresh(folder / "server")
         finally:
-            address.unlink()
+            shutil.rmtree(folder)

@@ -11,11 +11,11 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import psutil
 import pytest
 
+from claimbook.runner.sockets import socket_folder
 from claimbook.runner.warm import client
 from claimbook.runner.warm.client import ForkServer, NotWarmError, shared_server
 from claimbook.runner.warm.provisioner import SERVER_VARIABLE
@@ -93,8 +93,7 @@ def test_a_pipe_cannot_be_had_from_a_fork(server, start):
 @pytest.fixture
 def private(tmp_path, monkeypatch):
     """A folder of shared servers for this test, which are ended after it."""
-    short = Path(f"/tmp/claimbook-test-{os.getpid()}-{time.monotonic_ns() % 10**6}")
-    short.mkdir()
+    short = socket_folder()
     monkeypatch.setattr(client, "TEMPORARY", short)
     yield short
     for process in psutil.process_iter():

@@ -188,7 +188,9 @@ def test_atexit_functions_run_on_a_graceful_shutdown(server, start, tmp_path):
 
 
 def test_an_interrupt_ends_the_cell_and_not_the_kernel(kernel):
-    message = kernel.client.execute("import time; print('sleeping', flush=True); time.sleep(600)")
+    code = "import time; print('sleeping', flush=True); time.sleep(600)"
+    # else ipykernel drops what is asked for within a moment of the error
+    message = kernel.client.execute(code, stop_on_error=False)
     while kernel.client.get_iopub_msg(timeout=30)["header"]["msg_type"] != "stream":
         pass
     kernel.manager.interrupt_kernel()
@@ -243,6 +245,17 @@ def test_a_server_is_restarted_when_something_is_installed(own):
         (own / "shelf-1.0.dist-info").mkdir()
         assert server.address()[0] is not None
         assert server.pid != before
+
+
+def test_a_module_that_puts_packages_of_its_own_on_the_path_makes_no_server_stale(own):
+    (own / "shelf" / "bundled" / "shelf_parts-1.0.dist-info").mkdir(parents=True)
+    (own / "shelf" / "__init__.py").write_text("import sys\nsys.path.insert(0, __path__[0] + '/bundled')\n")
+    with ForkServer(["shelf"], os.environ) as server:
+        server.address()
+        before = server.pid
+        assert server.left_out == {}
+        assert server.address()[1] is None
+        assert server.pid == before
 
 
 def test_what_starts_a_thread_fails_or_lies_elsewhere_is_left_out_and_said(own, tmp_path):

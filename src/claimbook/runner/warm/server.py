@@ -102,7 +102,8 @@ class Server:
         self._environment = dict(os.environ)
         self._place = place()
         self._filters: list[Any] = []
-        self._distributions = _distributions()
+        self._path = list(sys.path)  # what is imported may put folders of its own on it
+        self._distributions = _distributions(self._path)
         self._files: dict[str, tuple[int, int]] = {}
         self._listening = socket.socket(socket.AF_UNIX)
         self._news = os.dup(1)
@@ -241,7 +242,7 @@ class Server:
                 fresh = False
             if not fresh:
                 return f"stale: {path} changed"
-        if changes := self._distributions ^ _distributions():
+        if changes := self._distributions ^ _distributions(self._path):
             return f"stale: {min(changes)} came or went"
         return None
 
@@ -451,10 +452,10 @@ def _hiding(folder: Path) -> Iterator[Path]:
             yield folder / entry.name
 
 
-def _distributions() -> set[str]:
-    """Names that come, go or change their version when something is installed or removed."""
+def _distributions(path: Iterable[str]) -> set[str]:
+    """Names that come, go or change their version when something is installed on a path or removed."""
     found: set[str] = set()
-    for folder in sys.path:
+    for folder in path:
         with suppress(OSError):
             found.update(os.listdir(folder))
     return {name for name in found if name.endswith((".dist-info", ".egg-info", ".pth"))}
